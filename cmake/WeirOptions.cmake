@@ -1,0 +1,50 @@
+# One set of warnings for everything that we write; each of them is an error.
+add_library(weir_options INTERFACE)
+add_library(weir::options ALIAS weir_options)
+target_include_directories(weir_options INTERFACE ${PROJECT_SOURCE_DIR})
+target_compile_options(weir_options INTERFACE
+  -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Werror
+  $<$<COMPILE_LANGUAGE:CXX>:-Wnon-virtual-dtor -Woverloaded-virtual>)
+if(WEIR_FAILPOINTS)
+  target_compile_definitions(weir_options INTERFACE WEIR_FAILPOINTS=1)
+endif()
+find_package(Threads REQUIRED)
+target_link_libraries(weir_options INTERFACE Threads::Threads)
+
+if(WEIR_SANITIZE)
+  add_compile_options(-fsanitize=${WEIR_SANITIZE} -fno-omit-frame-pointer -fno-sanitize-recover=all)
+  add_link_options(-fsanitize=${WEIR_SANITIZE})
+  if(CMAKE_CXX_COMPILER_ID STREQUAL "Clang")
+    # clang 14 cannot emit a coroutine with -fsanitize=function.
+    add_compile_options($<$<COMPILE_LANGUAGE:CXX>:-fno-sanitize=function>)
+  elseif(WEIR_SANITIZE MATCHES "thread")
+    # g++ warns that it does not model stand-alone fences; the code uses none across threads.
+    add_compile_options($<$<COMPILE_LANGUAGE:CXX>:-Wno-tsan>)
+  endif()
+endif()
+
+# Boost 1.81 is header-only for us. Its headers are system headers, so that our warnings
+# stay about our code.
+find_package(Boost 1.81 REQUIRED)
+
+# weir_add_test(NAME n LABELS unit SOURCES a.cpp LIBS weir::shm [TIMEOUT 60] [NO_GTEST])
+# A test executable under GoogleTest, registered with ctest under one of the labels
+# unit, system, chaos, long. A program that returns 77 is reported as skipped.
+function(weir_add_test)
+  cmake_parse_arguments(T "NO_GTEST" "NAME;TIMEOUT" "LABELS;SOURCES;LIBS;DEFINITIONS;ARGS" ${ARGN})
+  if(NOT T_TIMEOUT)
+    set(T_TIMEOUT 120)
+  endif()
+  add_executable(${T_NAME} ${T_SOURCES})
+  target_link_libraries(${T_NAME} PRIVATE weir::options ${T_LIBS})
+  if(NOT T_NO_GTEST)
+    target_link_libraries(${T_NAME} PRIVATE GTest::gtest_main GTest::gmock)
+  endif()
+  target_compile_definitions(${T_NAME} PRIVATE
+    WEIR_SOURCE_DIR="${PROJECT_SOURCE_DIR}" WEIR_BINARY_DIR="${PROJECT_BINARY_DIR}"
+    ${T_DEFINITIONS})
+  set_target_properties(${T_NAME} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${PROJECT_BINARY_DIR}/tests)
+  add_test(NAME ${T_NAME} COMMAND ${T_NAME} ${T_ARGS})
+  set_tests_properties(${T_NAME} PROPERTIES LABELS "${T_LABELS}" TIMEOUT ${T_TIMEOUT}
+    SKIP_RETURN_CODE 77)
+endfunction()
