@@ -1,0 +1,151 @@
+// What lies behind the opaque handles of weir.h.
+#pragma once
+
+#include <array>
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <string>
+
+#include "shm/clock.h"
+#include "shm/fd.h"
+#include "shm/frame.h"
+#include "shm/segment.h"
+#include "shm/stripe.h"
+#include "shm/view.h"
+#include "weir/weir.h"
+
+namespace weir::client {
+
+inline constexpr std::uint32_t kAttachmentsMax = 16;
+inline constexpr std::uint32_t kLimitsPerClientMax = 4096;
+inline constexpr std::int64_t kAttachRetryNs = 100'000'000;
+inline constexpr std::int64_t kRefusedRetryNs = 1'000'000'000;
+// Without an agent a client mints at most this often for a limit.
+inline constexpr std::int64_t kSelfMintNs = 250'000;
+inline constexpr std::uint64_t kNoHot = ~0ULL;  // an expected word that no slot ever has
+
+// One pair of segments that a client has seen: the agent's, or plain memory of this process.
+struct Attachment {
+  shm::RulesView rules;
+  shm::CountersView counters;
+  std::int64_t offset_ns = 0;  // this process's clock minus the agent's frame
+  std::uint64_t counters_id = 0;
+  bool is_private = false;
+  shm::Mapping rules_map;
+  shm::Mapping counters_map;
+
+  std::int64_t now_ns() const noexcept { return shm::read_mono_ns() - offset_ns; }
+  bool agent_alive(std::int64_t now_host_ns) const noexcept {
+    const auto& h = rules.header();
+    return now_host_ns - h.heartbeat_mono_ns.load(std::memory_order_relaxed) <=
+           static_cast<std::int64_t>(h.stale_after_ns.load(std::memory_order_relaxed));
+  }
+};
+
+// A bucket of this process's own, for while no agent knows the limit: the same segments, the same
+// code, one slot, in plain memory, and a heartbeat that never beats.
+struct PrivateBucket {
+  std::unique_ptr<std::byte[]> rules_memory;
+  std::unique_ptr<std::byte[]> counters_memory;
+  Attachment attachment;
+};
+
+enum class Link : std::uint32_t { idle, hello_sent, attached };
+
+}  // namespace weir::client
+
+struct weir_limit {
+  // Read on every call; written only when the limit moves. expected is written last.
+  alignas(64) std::atomic<std::uint64_t> expected{weir::client::kNoHot};
+  std::atomic<const weir::shm::A64*> hot{nullptr};
+  std::atomic<weir::shm::CounterSlot*> slot{nullptr};
+  std::atomic<weir::shm::StripeCell*> stripes{nullptr};
+  std::atomic<weir::shm::A64*> lane{nullptr};
+  std::ptrdiff_t rseq_area = 0;
+  std::atomic<std::uint32_t> stripe_count{0};
+  std::atomic<std::uint32_t> lane_stride{0};
+  std::atomic<std::uint32_t> lane_cpus{0};
+
+  alignas(64) weir_client* client = nullptr;
+  std::atomic<const weir::client::Attachment*> attachment{nullptr};
+  std::atomic<std::uint32_t> index{0};
+  std::atomic<std::uint64_t> seen_flip{0};  // of the table that the name was last looked up in
+  std::int32_t mode = WEIR_MODE_OPEN;       // while no agent knows the limit
+  std::string name;
+  weir::client::PrivateBucket own;
+  std::atomic<weir_limit*> next{nullptr};
+};
+
+struct weir_client {
+  // Held by whoever connects, receives or moves limits; nobody ever waits for it on a hot path.
+  std::atomic<bool> busy{false};
+  std::atomic<weir::client::Link> link{weir::client::Link::idle};
+  std::atomic<const weir::client::Attachment*> current{nullptr};
+  std::atomic<int> fd{-1};
+  std::atomic<std::int32_t> state{WEIR_E_NO_AGENT};
+  std::atomic<std::int64_t> next_attempt_ns{0};
+  std::atomic<weir_limit*> limits{nullptr};
+  std::atomic<std::uint32_t> limits_count{0};
+
+  // The waiter cells that the agent gave to this connection.
+  std::atomic<std::uint32_t> first_waiter{0};
+  std::atomic<std::uint32_t> waiters{0};
+  std::atomic<std::uint32_t> waiters_used{0};
+  std::atomic<std::uint32_t> wait_sequence{1};
+
+  std::uint32_t attachments_used = 0;  // under busy
+  std::array<weir::client::Attachment, weir::client::kAttachmentsMax> attachments;
+
+  std::string socket_path;
+  std::array<char, 24> label{};
+  std::uint32_t agent_uid = 0;  // of the user weir, or 0
+  std::int64_t timens_offset_ns = 0;
+  std::uint32_t holder = 2;
+  std::atomic<weir_client*> next_client{nullptr};  // for the fork handler
+};
+
+namespace weir::client {
+
+// attach.cpp. One step of connecting, without ever blocking; takes `busy` or does nothing.
+void maintain(weir_client& client, std::int64_t now_own_ns) noexcept;
+weir_status attach_within(weir_client& client, std::uint32_t timeout_ms) noexcept;
+void drop_link(weir_client& client) noexcept;
+void send_frame(weir_client& client, shm::FrameType type, std::uint32_t first,
+                std::uint32_t count) noexcept;
+bool try_send_frame(weir_client& client, shm::FrameType type, std::uint32_t first,
+                    std::uint32_t count) noexcept;
+
+// resolve.cpp. Under `busy`: looks the limit up and points it at the right bucket.
+void resolve(weir_limit& limit) noexcept;
+void resolve_all(weir_client& client) noexcept;
+bool make_private(weir_limit& limit, const weir_limit_options* options) noexcept;
+
+// refuse.cpp. What a refused call does beyond being refused.
+weir_status refused(weir_limit& limit, std::uint64_t n, std::uint64_t reserve) noexcept;
+weir_status acquire_slow(weir_limit& limit, std::uint64_t n, std::int32_t priority_class) noexcept;
+
+// estimate.cpp
+bool rule_now(const weir_limit& limit, shm::RuleCopy& copy) noexcept;
+std::uint64_t level_of(const weir_limit& limit) noexcept;
+weir_status estimate_wait(const weir_limit& limit, std::uint64_t n, std::int32_t priority_class,
+                          std::uint64_t& wait_ns) noexcept;
+
+// A try-lock: whoever does not get it goes on without.
+class Busy {
+ public:
+  explicit Busy(weir_client& client) noexcept
+      : client_(client), mine_(!client.busy.exchange(true, std::memory_order_acquire)) {}
+  ~Busy() {
+    if (mine_) client_.busy.store(false, std::memory_order_release);
+  }
+  Busy(const Busy&) = delete;
+  Busy& operator=(const Busy&) = delete;
+  explicit operator bool() const noexcept { return mine_; }
+
+ private:
+  weir_client& client_;
+  bool mine_;
+};
+
+}  // namespace weir::client
