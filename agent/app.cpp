@@ -1,0 +1,511 @@
+#include "agent/app.h"
+
+#include <fcntl.h>
+#include <spdlog/spdlog.h>
+#include <sys/file.h>
+#include <sys/inotify.h>
+#include <sys/prctl.h>
+#include <sys/random.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <bit>
+#include <cerrno>
+#include <chrono>
+#include <csignal>
+#include <cstring>
+#include <filesystem>
+#include <fstream>
+
+#include "agent/http/metrics.h"
+#include "agent/log/printable.h"
+#include "shm/clock.h"
+
+namespace weir::agent {
+
+using namespace weir::shm;
+namespace asio = boost::asio;
+namespace fs = std::filesystem;
+
+namespace {
+
+constexpr std::int64_t kHousekeepingNs = 250'000'000;
+constexpr std::int64_t kHousekeepingIdleNs = 1'000'000'000;
+constexpr std::int64_t kReloadDelayNs = 200'000'000;  // an editor writes in several steps
+constexpr int kFlushMs = 500;
+constexpr char kHolderSocket[] = "agent.sock";
+
+std::int64_t wall_s() {
+  struct timespec now {};
+  ::clock_gettime(CLOCK_REALTIME, &now);  // calendar windows are the one thing that follows it
+  return now.tv_sec;
+}
+
+Clocks real_clocks() { return {[] { return read_mono_ns(); }, [] { return wall_s(); }}; }
+
+std::string boot_id() {
+  std::ifstream file("/proc/sys/kernel/random/boot_id");
+  std::string text;
+  std::getline(file, text);
+  return text;
+}
+
+Fd take_named(std::vector<InheritedFd>& inherited, const std::string& name) {
+  for (InheritedFd& each : inherited)
+    if (each.name == name && each.fd) return std::move(each.fd);
+  return Fd();
+}
+
+}  // namespace
+
+void TickTimes::add(std::int64_t duration_ns) noexcept {
+  const auto bits =
+      static_cast<std::size_t>(std::bit_width(static_cast<std::uint64_t>(duration_ns)));
+  ++counts_[std::min<std::size_t>(bits, counts_.size() - 1)];
+  ++total_;
+}
+
+std::uint64_t TickTimes::quantile_ns(double share) const noexcept {
+  const auto wanted = static_cast<std::uint64_t>(share * static_cast<double>(total_));
+  std::uint64_t seen = 0;
+  for (std::size_t bits = 0; bits < counts_.size(); ++bits) {
+    seen += counts_[bits];
+    if (seen > wanted) return bits == 0 ? 0 : std::uint64_t{1} << (bits - 1);
+  }
+  return 0;
+}
+
+App::App(AppOptions options)
+    : options_(std::move(options)), timer_(io_), signals_(io_), watch_(io_) {}
+
+App::~App() = default;
+
+int App::run() {
+  if (const int code = prepare(); code != kExitOk) {
+    flush_log(kFlushMs);
+    return code;
+  }
+  wait_signal();
+  watch_rules_file();
+  running_ = true;
+  next_tick_ns_ = read_mono_ns();
+  schedule_tick();
+  notifier_.ready("serving " + std::to_string(domains_.size()) + " domain(s)");
+  io_.run();
+  flush_log(kFlushMs);
+  return kExitOk;
+}
+
+int App::prepare() {
+  ::prctl(PR_SET_TIMERSLACK, 1UL);
+  std::signal(SIGPIPE, SIG_IGN);
+  ::umask(0022);
+  started_ns_ = read_mono_ns();
+  while (agent_epoch_ == 0)
+    if (::getrandom(&agent_epoch_, sizeof(agent_epoch_), 0) != sizeof(agent_epoch_)) agent_epoch_ = 0;
+  std::vector<InheritedFd> inherited = take_inherited_fds();
+
+  std::error_code failed;
+  fs::create_directories(options_.runtime_dir, failed);
+  if (failed) {
+    spdlog::error("cannot make the runtime directory {}: {}; choose another with --runtime-dir",
+                  options_.runtime_dir, failed.message());
+    return kExitConfig;
+  }
+  if (const int code = take_lock(); code != kExitOk) return code;
+  ParseResult parsed = load_rules_file(options_.rules_file);
+  for (const Problem& problem : parsed.problems) spdlog::error("{}", to_string(problem));
+  if (!parsed.ok()) return kExitConfig;
+  for (const Problem& problem : parsed.rules->warnings) spdlog::warn("{}", to_string(problem));
+  rules_ = std::move(*parsed.rules);
+  ran_before_ = seen_before();
+
+  for (const DomainRule& rule : rules_.domains)
+    if (const std::string error = serve_domain(rule, inherited); !error.empty()) {
+      spdlog::error("domain {}: {}", rule.name, error);
+      return kExitInternal;
+    }
+  rules_loaded_ns_ = read_mono_ns();
+  rules_generation_ = 1;
+  cpu_ = std::make_unique<CpuSampler>(files_, CpuOptions{.follow = options_.cpu_follow});
+  admin_ = std::make_unique<AdminServer>(
+      io_, [this](const v1::AdminRequest& request, bool may) { return answer(request, may); },
+      [this](int fd) {
+        Peer peer;
+        if (!read_peer(fd, peer)) return false;
+        for (const ServedDomain& served : domains_)
+          if (may_attach(resolve_access(served.domain->rule()), peer)) return true;
+        return false;
+      });
+  if (const std::string error = admin_->listen(options_.runtime_dir + "/admin.sock"); !error.empty()) {
+    spdlog::error("{}", error);
+    return kExitInternal;
+  }
+  if (const std::string error = start_http(); !error.empty()) {
+    spdlog::error("{}", error);
+    return kExitConfig;
+  }
+  if (const auto interval = Notifier::watchdog_interval())
+    watchdog_ns_ = std::chrono::duration_cast<std::chrono::nanoseconds>(*interval).count() / 2;
+  spdlog::info("weir-agent {} serves {} domain(s), {} limit(s) in the first; metrics at {}",
+               WEIR_VERSION_TEXT, domains_.size(),
+               domains_.empty() ? 0 : domains_.front().domain->rule().limits.size(),
+               http_ ? "http://" + http_->bound_address() + "/metrics" : "off");
+  return kExitOk;
+}
+
+// One agent a runtime directory. The lock is the kernel's and ends with its holder, so what a
+// killed agent leaves behind never stands in the way.
+int App::take_lock() {
+  const std::string path = options_.runtime_dir + "/agent.lock";
+  lock_.reset(::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0644));
+  if (!lock_) {
+    spdlog::error("cannot open {}: {}; is {} writable for this user?", path, std::strerror(errno),
+                  options_.runtime_dir);
+    return kExitConfig;
+  }
+  if (::flock(lock_.get(), LOCK_EX | LOCK_NB) != 0) {
+    char holder[32] = {};
+    (void)!::read(lock_.get(), holder, sizeof(holder) - 1);
+    spdlog::error("another weir-agent (pid {}) serves {}; stop it or choose another --runtime-dir",
+                  printable(std::string_view(holder, std::strcspn(holder, "\n"))),
+                  options_.runtime_dir);
+    return kExitAlreadyRunning;
+  }
+  const std::string pid = std::to_string(::getpid()) + "\n";
+  if (::ftruncate(lock_.get(), 0) != 0 ||
+      ::pwrite(lock_.get(), pid.data(), pid.size(), 0) != static_cast<ssize_t>(pid.size()))
+    spdlog::warn("cannot write {}: {}", path, std::strerror(errno));
+  return kExitOk;
+}
+
+// Whether an agent ran here since the host started. If so, and its counters are lost, clients may
+// still be spending what it minted: buckets then start empty, so that a restart gives no refill.
+bool App::seen_before() {
+  const std::string path = options_.runtime_dir + "/agent.state";
+  const std::string boot = boot_id();
+  std::string known;
+  std::ifstream(path) >> known;
+  std::ofstream(path, std::ios::trunc) << boot << "\n";
+  return !boot.empty() && known == boot;
+}
+
+std::string App::serve_domain(const DomainRule& rule, std::vector<InheritedFd>& inherited) {
+  DomainOptions options;
+  options.clients_max = options_.clients_max;
+  options.cpus = static_cast<std::uint32_t>(
+      std::clamp<long>(::sysconf(_SC_NPROCESSORS_CONF), 1, kCpusMax));
+  options.ran_before = ran_before_;
+  Inherited kept{take_named(inherited, "counters-" + rule.name),
+                 take_named(inherited, "ledger-" + rule.name)};
+  const bool had_counters = static_cast<bool>(kept.counters);
+  auto made = Domain::make(rule, options, real_clocks(), agent_epoch_, std::move(kept));
+  if (!made)
+    return std::string(made.error().what) + ": " + std::strerror(made.error().os_error);
+  ServedDomain served;
+  served.domain = std::move(*made);
+  if (served.domain->adopted())
+    spdlog::info("domain {}: counters kept from the agent before", rule.name);
+  else if (had_counters)
+    spdlog::warn("domain {}: the kept counters are of another version or size; made new ones, "
+                 "buckets start empty", rule.name);
+  else if (ran_before_)
+    spdlog::warn("domain {}: an agent ran here before and its counters are lost (no descriptor "
+                 "store); buckets start empty", rule.name);
+  if (!served.domain->publish(rule)) return "more limits than slots";
+  if (!served.domain->adopted()) store_fds(*served.domain);
+  served.server = std::make_unique<AttachServer>(
+      io_, *served.domain, agent_epoch_, [] { return read_mono_ns(); }, [this] { wake(); });
+  served.server->set_access(rule);
+  Fd socket = take_named(inherited, rule.socket == kHolderSocket ? "agent" : "agent-" + rule.name);
+  if (const std::string error =
+          served.server->listen(options_.runtime_dir + "/" + rule.socket, std::move(socket));
+      !error.empty())
+    return error;
+  domains_.push_back(std::move(served));
+  return {};
+}
+
+void App::store_fds(const Domain& domain) {
+  for (const auto& [name, fd] : {std::pair{"counters-" + domain.name(), domain.counters_fd()},
+                                 std::pair{"ledger-" + domain.name(), domain.ledger_fd()}}) {
+    notifier_.remove_fd(name);
+    notifier_.store_fd(name, fd);
+  }
+}
+
+std::string App::start_http() {
+  if (options_.http == "off") return {};
+  const std::size_t colon = options_.http.rfind(':');
+  HttpOptions http;
+  std::string address = options_.http.substr(0, colon);
+  if (address.size() > 2 && address.front() == '[') address = address.substr(1, address.size() - 2);
+  if (!address.empty()) http.address = address;
+  http.port = static_cast<std::uint16_t>(std::stoul(options_.http.substr(colon + 1)));
+  HttpRoutes routes;
+  routes.add("GET", "/metrics", [this](const HttpRequest&) {
+    v1::StatusResponse status;
+    v1::LimitsResponse limits;
+    fill_status(status);
+    fill_limits({}, limits);
+    HttpResponse response;
+    response.content_type = kMetricsContentType;
+    response.body = render_metrics(status, limits);
+    return response;
+  });
+  routes.add("GET", "/healthz", [this](const HttpRequest&) {
+    return rules_error_.empty()
+               ? text_response(200, "ok")
+               : text_response(200, "ok, but the last reload was refused: " + rules_error_);
+  });
+  http_ = std::make_unique<HttpServer>(io_, http, std::move(routes));
+  if (std::string error = http_->start(); !error.empty())
+    return error + "; choose another with --http, or --http off";
+  return {};
+}
+
+void App::schedule_tick() {
+  timer_.expires_at(std::chrono::steady_clock::time_point(std::chrono::nanoseconds(next_tick_ns_)));
+  timer_.async_wait([this](const boost::system::error_code& error) {
+    if (!error && running_) on_tick();
+  });
+}
+
+void App::on_tick() {
+  const std::int64_t began_ns = read_mono_ns();
+  if (began_ns - next_tick_ns_ > kTickLateNs) ++ticks_late_total_;
+  bool spent = false;
+  std::uint32_t waiting = 0;
+  for (const ServedDomain& served : domains_) {
+    spent = served.domain->tick() || spent;
+    waiting += served.domain->minter().waiting();
+  }
+  ++ticks_total_;
+  if (spent || waiting > 0) last_spent_ns_ = began_ns;
+  tick_times_.add(read_mono_ns() - began_ns);
+
+  const bool idle = began_ns - last_spent_ns_ > kIdleAfterNs;
+  if (idle != sleeping_) {
+    sleeping_ = idle;
+    for (ServedDomain& served : domains_) {
+      RulesHeader& header = served.domain->rules().header();
+      header.tick_us.store(static_cast<std::uint32_t>((idle ? kTickIdleNs : kTickActiveNs) / 1000));
+      header.sleeping.store(idle ? 1 : 0);
+      // Whoever was refused just before the flag showed did not ring: look once more.
+      if (idle) (void)served.domain->tick();
+    }
+  }
+  housekeeping(began_ns);
+  const std::int64_t step = sleeping_ ? kTickIdleNs : kTickActiveNs;
+  next_tick_ns_ = std::max(next_tick_ns_ + step, began_ns + step / 2);
+  schedule_tick();
+}
+
+void App::wake() {
+  last_spent_ns_ = read_mono_ns();
+  if (!sleeping_ || !running_) return;
+  next_tick_ns_ = last_spent_ns_;
+  schedule_tick();  // replaces the pending wait
+}
+
+void App::housekeeping(std::int64_t now_ns) {
+  if (watchdog_ns_ > 0 && now_ns >= next_watchdog_ns_) {
+    notifier_.ping_watchdog();
+    next_watchdog_ns_ = now_ns + watchdog_ns_;
+  }
+  if (reload_at_ns_ != 0 && now_ns >= reload_at_ns_) {
+    reload_at_ns_ = 0;
+    reload("the rules file changed");
+  }
+  if (now_ns >= next_housekeeping_ns_) {
+    next_housekeeping_ns_ = now_ns + (sleeping_ ? kHousekeepingIdleNs : kHousekeepingNs);
+    for (ServedDomain& served : domains_) {
+      served.domain->refresh();
+      served.server->sweep();
+    }
+    pump_log();
+  }
+  if (now_ns >= next_cpu_ns_) {
+    next_cpu_ns_ = now_ns + (sleeping_ ? kHousekeepingIdleNs : kHousekeepingNs);
+    sample_cpu(now_ns);
+  }
+}
+
+void App::sample_cpu(std::int64_t now_ns) {
+  const CpuSample& sample = cpu_->sample(now_ns);
+  for (ServedDomain& served : domains_) {
+    RulesHeader& h = served.domain->rules().header();
+    constexpr auto relaxed = std::memory_order_relaxed;
+    h.cpu_source.store(static_cast<std::uint32_t>(sample.source), relaxed);
+    h.cpu_usage_permille.store(sample.usage_permille.value_or(kCpuAbsent), relaxed);
+    h.cpu_smoothed_permille.store(sample.smoothed_permille.value_or(kCpuAbsent), relaxed);
+    h.cpu_capacity_millicpus.store(sample.capacity_millicpus.value_or(kCpuAbsent), relaxed);
+    h.cpu_throttled_permille.store(sample.throttled_permille.value_or(kCpuAbsent), relaxed);
+    const auto psi = sample.cgroup_pressure.some_avg10_centipercent;
+    h.cpu_psi_some_avg10_centipercent.store(
+        psi ? *psi : sample.host_pressure.some_avg10_centipercent.value_or(kCpuAbsent), relaxed);
+    h.cpu_host_usage_permille.store(sample.host_usage_permille.value_or(kCpuAbsent), relaxed);
+    h.cpu_sampled_mono_ns.store(sample.sampled_at_mono_ns.value_or(0), std::memory_order_release);
+  }
+}
+
+void App::wait_signal() {
+  for (const int number : {SIGHUP, SIGTERM, SIGINT}) signals_.add(number);
+  signals_.async_wait([this](const boost::system::error_code& error, int number) {
+    if (error) return;
+    if (number == SIGHUP) {
+      notifier_.reloading();
+      reload("SIGHUP");
+      notifier_.ready(rules_error_.empty() ? "serving" : "serving; the last reload was refused");
+      wait_signal();
+    } else {
+      stop();
+    }
+  });
+}
+
+// Watches the directory: an editor or a package replaces the file rather than writing into it.
+void App::watch_rules_file() {
+  const int fd = ::inotify_init1(IN_NONBLOCK | IN_CLOEXEC);
+  const fs::path file(options_.rules_file);
+  const std::string dir = file.has_parent_path() ? file.parent_path().string() : ".";
+  if (fd < 0 || ::inotify_add_watch(fd, dir.c_str(), IN_CLOSE_WRITE | IN_MOVED_TO) < 0) {
+    spdlog::warn("cannot watch {} for changes: {}; use `weir rules apply` or SIGHUP", dir,
+                 std::strerror(errno));
+    if (fd >= 0) ::close(fd);
+    return;
+  }
+  watch_.assign(fd);
+  read_watch();
+}
+
+void App::read_watch() {
+  watch_.async_wait(asio::posix::stream_descriptor::wait_read,
+                    [this](const boost::system::error_code& error) {
+    if (error) return;
+    alignas(struct inotify_event) char buffer[4096];
+    const std::string name = fs::path(options_.rules_file).filename().string();
+    for (ssize_t got; (got = ::read(watch_.native_handle(), buffer, sizeof(buffer))) > 0;)
+      for (char* at = buffer; at < buffer + got;) {
+        const auto* event = reinterpret_cast<const struct inotify_event*>(at);
+        if (event->len > 0 && name == event->name) reload_at_ns_ = read_mono_ns() + kReloadDelayNs;
+        at += sizeof(struct inotify_event) + event->len;
+      }
+    read_watch();
+  });
+}
+
+void App::reload(const char* why) {
+  ParseResult parsed = load_rules_file(options_.rules_file);
+  std::vector<std::string> problems;
+  for (const Problem& problem : parsed.problems) problems.push_back(to_string(problem));
+  if (parsed.ok() && put_in_force(*parsed.rules, problems)) return;
+  rules_error_ = problems.empty() ? "unknown" : problems.front();
+  for (const std::string& problem : problems) spdlog::error("reload ({}): {}", why, problem);
+  spdlog::error("reload ({}): refused; the rules in force stay as they are", why);
+}
+
+// All of it or nothing: what could fail is tried before anything changes.
+bool App::put_in_force(const RuleSet& rules, std::vector<std::string>& problems) {
+  for (const DomainRule& rule : rules.domains)
+    for (const ServedDomain& served : domains_)
+      if (served.domain->name() == rule.name && !served.domain->has_room_for(rule))
+        problems.push_back("domain " + rule.name + ": too many new limits at once; the slots of "
+                           "removed ones rest for a minute");
+  if (!problems.empty()) return false;
+  const std::vector<RuleChange> changes = diff_rules(rules_, rules);
+  for (const RuleChange& change : changes) spdlog::info("rules: {}", printable(to_string(change)));
+  std::vector<InheritedFd> none;
+  for (const DomainRule& rule : rules.domains) {
+    const auto served = std::find_if(domains_.begin(), domains_.end(), [&](const ServedDomain& d) {
+      return d.domain->name() == rule.name;
+    });
+    if (served != domains_.end()) {
+      served->domain->publish(rule);
+      served->server->set_access(rule);
+    } else if (const std::string error = serve_domain(rule, none); !error.empty()) {
+      problems.push_back("domain " + rule.name + ": " + error);
+    }
+  }
+  std::erase_if(domains_, [&](ServedDomain& served) {
+    const bool stays = std::any_of(rules.domains.begin(), rules.domains.end(), [&](const auto& rule) {
+      return rule.name == served.domain->name();
+    });
+    if (stays) return false;
+    notifier_.remove_fd("counters-" + served.domain->name());
+    notifier_.remove_fd("ledger-" + served.domain->name());
+    served.server->close();
+    return true;
+  });
+  rules_ = rules;
+  rules_loaded_ns_ = read_mono_ns();
+  ++rules_generation_;
+  rules_error_ = problems.empty() ? "" : problems.front();
+  return problems.empty();
+}
+
+v1::AdminResponse App::answer(const v1::AdminRequest& request, bool may_change) {
+  v1::AdminResponse response;
+  switch (request.request_case()) {
+    case v1::AdminRequest::kStatus: fill_status(*response.mutable_status()); break;
+    case v1::AdminRequest::kLimits: fill_limits(request.limits(), *response.mutable_limits()); break;
+    case v1::AdminRequest::kClients: fill_clients(*response.mutable_clients()); break;
+    case v1::AdminRequest::kApply:
+      if (may_change || request.apply().dry_run())
+        apply(request.apply(), *response.mutable_apply());
+      else
+        response.set_error("only root and the agent's own user may change rules; try sudo");
+      break;
+    case v1::AdminRequest::REQUEST_NOT_SET:
+      response.set_error("this agent does not know the request; is `weir` newer than the agent?");
+      break;
+  }
+  return response;
+}
+
+void App::apply(const v1::ApplyRequest& request, v1::ApplyResponse& response) {
+  const bool own_file = request.text().empty();
+  ParseResult parsed =
+      own_file ? load_rules_file(options_.rules_file)
+               : parse_rules(request.text(),
+                             request.file_name().empty() ? "<stdin>" : request.file_name());
+  for (const Problem& problem : parsed.problems) response.add_problems(to_string(problem));
+  if (!parsed.ok()) return;
+  for (const Problem& problem : parsed.rules->warnings) response.add_warnings(to_string(problem));
+  for (const RuleChange& change : diff_rules(rules_, *parsed.rules))
+    response.add_changes(to_string(change));
+  if (request.dry_run()) return;
+  if (request.write_file() && !own_file) {
+    const std::string draft = options_.rules_file + ".new";
+    std::ofstream out(draft, std::ios::trunc | std::ios::binary);
+    out << request.text();
+    out.close();
+    std::error_code failed;
+    if (out) fs::rename(draft, options_.rules_file, failed);
+    if (!out || failed) {
+      response.add_problems("cannot write " + options_.rules_file + ": " +
+                            (failed ? failed.message() : std::strerror(errno)));
+      return;
+    }
+  }
+  std::vector<std::string> problems;
+  response.set_applied(put_in_force(*parsed.rules, problems));
+  for (const std::string& problem : problems) response.add_problems(problem);
+}
+
+void App::stop() {
+  notifier_.stopping();
+  spdlog::info("stopping; limits go on by their fallback rules");
+  running_ = false;
+  boost::system::error_code ignored;
+  timer_.cancel();
+  signals_.cancel(ignored);
+  if (watch_.is_open()) watch_.close(ignored);
+  if (http_) http_->stop();
+  if (admin_) admin_->close();
+  for (ServedDomain& served : domains_) served.server->close();
+  io_.stop();
+}
+
+}  // namespace weir::agent

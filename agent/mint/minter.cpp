@@ -1,0 +1,374 @@
+#include "agent/mint/minter.h"
+
+#include <algorithm>
+
+#include "shm/futex.h"
+#include "shm/stripe.h"
+#include "shm/untrusted.h"
+
+namespace weir::agent {
+
+using namespace weir::shm;
+
+namespace {
+
+constexpr auto kRelaxed = std::memory_order_relaxed;
+
+}  // namespace
+
+Minter::Minter(RulesWriter rules, CountersView counters, Ledger ledger, MonoClock clock,
+               std::uint64_t stale_after_ns)
+    : rules_(rules),
+      counters_(counters),
+      ledger_(ledger),
+      clock_(std::move(clock)),
+      term_ns_(static_cast<std::int64_t>(stale_after_ns)),
+      limits_(rules.geometry().limits_max),
+      taken_seen_(std::size_t{counters.geometry().stripe_sets} * counters.geometry().cpus) {}
+
+bool Minter::tick() {
+  const std::int64_t began_ns = clock_();
+  term_ = take_office(counters_.header().office, kAgentHolder, began_ns, term_ns_, office_word_);
+  office_lost_ = !term_;
+  spent_ = false;
+  if (term_) {
+    office_word_ = term_.word;
+    wakes_left_ = kWakesPerTickMax;
+    for (std::uint32_t i = 0; i < limits_.size(); ++i)
+      if (limits_[i].active) mint_limit(i, limits_[i], began_ns);
+    if (waiting_ > 0) {
+      const auto count = static_cast<std::uint32_t>(limits_.size());
+      for (std::uint32_t k = 0; k < count; ++k) {
+        const std::uint32_t i = (serve_from_ + k) % count;
+        if (limits_[i].active && !limits_[i].waiters.empty()) serve_waiters(i, limits_[i]);
+      }
+      serve_from_ = (serve_from_ + 1) % count;
+      count_waiting();
+    }
+  }
+  // Last: a fresh heartbeat tells clients that what they see was minted.
+  set_heartbeat(clock_());
+  return spent_;
+}
+
+void Minter::set_heartbeat(std::int64_t now_ns) {
+  rules_.header().heartbeat_mono_ns.store(now_ns, std::memory_order_release);
+}
+
+// The part of the level outside the bucket's word. `taken` is hostile: it is clamped to what was
+// granted, and never counts as having gone back.
+std::uint64_t Minter::outside(const LimitState& limit) {
+  std::uint64_t sum = limit.waiters.put_by();
+  if (limit.stripe_set == 0) return sum;
+  StripeCell* cells = counters_.stripes(limit.stripe_set);
+  const std::uint32_t first = first_stripe_cell(limit);
+  for (std::uint32_t cpu = 0; cpu < counters_.geometry().cpus; ++cpu) {
+    const std::uint64_t granted = ledger_.granted(first + cpu);
+    std::uint64_t& seen = taken_seen_[first + cpu];
+    seen = std::max(seen, Untrusted::load(cells[cpu].taken).at_most(granted));
+    sum += granted - seen;
+  }
+  return sum;
+}
+
+bool Minter::stripes_untouched(const LimitState& limit) {
+  if (limit.stripe_set == 0) return true;
+  const StripeCell* cells = counters_.stripes(limit.stripe_set);
+  const std::uint32_t first = first_stripe_cell(limit);
+  for (std::uint32_t cpu = 0; cpu < counters_.geometry().cpus; ++cpu)
+    if (cells[cpu].taken.load(kRelaxed) != taken_seen_[first + cpu]) return false;
+  return true;
+}
+
+void Minter::mint_limit(std::uint32_t index, LimitState& limit, std::int64_t now_ns) {
+  CounterSlot& slot = counters_.slot(index);
+  LiveSlot& live = rules_.live(index);
+  if (live.lease_end_mono_ns.load(kRelaxed) - now_ns <
+      static_cast<std::int64_t>(limit.lease_ns / 2)) {
+    // Up to the old end the book is minted by the old lease; only then is it renewed, so that a
+    // long stop of this process is paid as the rules say.
+    limit.full_tokens = INT64_MIN;
+  }
+  // Demand shows as tokens gone since the last mint, or as a gate that somebody shut.
+  const std::int64_t tokens = slot.tokens.load(kRelaxed);
+  const std::uint64_t closed = slot.closed.load(kRelaxed);
+  if (tokens < limit.last_tokens || closed != limit.last_closed) spent_ = true;
+  limit.last_closed = closed;
+  // A full bucket that nobody touched needs nothing: its time is not paid for.
+  if (tokens == limit.full_tokens && slot.returned.load(kRelaxed) == 0 &&
+      limit.waiters.empty() && now_ns - limit.full_since_ns < kBookRefreshNs &&
+      stripes_untouched(limit))
+    return;
+
+  limit.terms.lease_end_mono_ns = live.lease_end_mono_ns.load(kRelaxed);
+  limit.terms.tail_end_mono_ns = live.tail_end_mono_ns.load(kRelaxed);
+  limit.terms.edge_mono_ns = live.edge_mono_ns.load(kRelaxed);
+  if (limit.terms.algorithm == Algorithm::sliding_window) {
+    mint_sliding(index, limit);
+  } else {
+    const MintResult result = mint(
+        slot, limit.terms, [&] { return outside(limit); }, term_, clock_,
+        [&](std::uint64_t pay) { place(index, limit, pay); });
+    note(index, limit, result);
+  }
+  const std::int64_t lease_end = now_ns + static_cast<std::int64_t>(limit.lease_ns);
+  if (live.lease_end_mono_ns.load(kRelaxed) - now_ns <
+      static_cast<std::int64_t>(limit.lease_ns / 2))
+    live.lease_end_mono_ns.store(lease_end, std::memory_order_release);
+}
+
+void Minter::note(std::uint32_t index, LimitState& limit, const MintResult& result) {
+  CounterSlot& slot = counters_.slot(index);
+  if (result.cut > 0) ++limit.stats.forged_total;
+  limit.stats.lost_total += result.lost;
+  const std::int64_t tokens = slot.tokens.load(kRelaxed);
+  // The gate is reopened whenever it is shut over more than it shows, whoever filled the bucket.
+  const std::uint64_t closed = slot.closed.load(kRelaxed);
+  const std::uint64_t epoch = slot.epoch.load(kRelaxed);
+  const bool shut = closed >> 24 == (epoch & (~0ULL >> 24));
+  const bool shows_less =
+      tokens > 0 && (closed & kGateLevelMax) < static_cast<std::uint64_t>(tokens);
+  if (result.delivered > 0 || (shut && shows_less)) {
+    deliver(slot, 0);
+    open_gate(slot);
+  }
+  limit.last_tokens = tokens;
+  const bool full = result.level >= limit.terms.burst && limit.waiters.empty() && tokens >= 0 &&
+                    static_cast<std::uint64_t>(tokens) + outside(limit) >= limit.terms.burst;
+  limit.full_tokens = full ? tokens : INT64_MIN;
+  limit.full_since_ns = clock_();
+}
+
+// Sliding windows go by the agent's record of what was spent when.
+void Minter::mint_sliding(std::uint32_t index, LimitState& limit) {
+  CounterSlot& slot = counters_.slot(index);
+  LedgerSlot& ledger = ledger_.slot(index);
+  SlidingRecord& record = ledger.sliding;
+  std::uint64_t word = slot.book.load(std::memory_order_acquire);
+  const std::uint64_t level = bucket_level(slot) + outside(limit);
+  const std::uint64_t returned = slot.returned.load(kRelaxed);
+  const std::int64_t now_ns = clock_();  // after the words
+  const MintRule rule = limit.terms.at(INT64_MIN);
+  const std::uint64_t burst = rule.burst;
+
+  // The book rounds large levels up, so the exact one is kept in the ledger.
+  std::uint64_t before = std::min(ledger.level, burst);
+  MintResult result;
+  if (word != ledger.book_word || record.window_ns != static_cast<std::int64_t>(rule.period_ns)) {
+    // Somebody else minted, or the window changed: all that is out counts as spent this instant.
+    before = std::min(level, burst);
+    sliding_reset(record, static_cast<std::int64_t>(rule.period_ns), burst - before, now_ns);
+  }
+  const std::uint64_t left = std::min(level, before);
+  sliding_expire(record, now_ns);
+  sliding_spend(record, before - left);
+  const std::uint64_t fold = returned == 0 ? 0 : take_returned(slot, returned);
+  sliding_refund(record, fold);
+  const std::uint64_t allowed = burst - std::min(burst, record.total);
+  const std::uint64_t elsewhere = outside(limit);
+  std::uint64_t pay = 0;
+  if (level > allowed) result.cut = cut_bucket(slot, allowed - std::min(allowed, elsewhere));
+  else pay = allowed - level;
+
+  const std::uint64_t new_level = std::min(level, allowed) + pay;
+  result.level = new_level;
+  const std::uint64_t next = encode_book(now_ns, new_level);
+  if (pay > 0 || encode_level(new_level) != (word & 0xfffff) || word != ledger.book_word) {
+    if (!slot.book.compare_exchange_strong(word, next, std::memory_order_acq_rel, kRelaxed)) return;
+    ledger.book_word = next;
+  }
+  ledger.level = new_level;
+  if (pay > 0) {
+    if (clock_() >= term_.expiry_ns) {
+      result.lost = pay;
+    } else {
+      place(index, limit, pay);
+      slot.minted_total.fetch_add(pay, kRelaxed);
+      result.delivered = pay;
+    }
+  }
+  note(index, limit, result);
+}
+
+// Brings minted tokens to whom they belong: those who wait, then the stripes, then everybody.
+void Minter::place(std::uint32_t index, LimitState& limit, std::uint64_t pay) {
+  pay = limit.waiters.feed(pay);
+  if (limit.stripe_set != 0 && limit.waiters.empty()) pay = deal_stripes(limit, pay);
+  deliver(counters_.slot(index), pay);
+}
+
+std::uint64_t Minter::deal_stripes(const LimitState& limit, std::uint64_t pay) {
+  const std::uint32_t cpus = counters_.geometry().cpus;
+  const std::uint64_t share = limit.terms.burst / kStripeShare / cpus;
+  StripeCell* cells = counters_.stripes(limit.stripe_set);
+  const std::uint32_t first = first_stripe_cell(limit);
+  for (std::uint32_t cpu = 0; cpu < cpus && pay > 0; ++cpu) {
+    std::uint64_t& granted = ledger_.granted(first + cpu);
+    const std::uint64_t there =
+        granted - std::max(taken_seen_[first + cpu],
+                           Untrusted::load(cells[cpu].taken).at_most(granted));
+    if (there >= share) continue;
+    const std::uint64_t give = std::min(pay, share - there);
+    granted += give;
+    pay -= give;
+    cells[cpu].granted.store(granted, kRelaxed);
+  }
+  return pay;
+}
+
+void Minter::serve_waiters(std::uint32_t index, LimitState& limit) {
+  CounterSlot& slot = counters_.slot(index);
+  // Those who wait come first: what is in the bucket is put by for them.
+  const std::uint64_t owed = limit.waiters.owed();
+  if (owed > 0) {
+    std::int64_t tokens = slot.tokens.load(kRelaxed);
+    for (int i = 0; i < kSpendAttemptsMax && tokens > 0; ++i) {
+      const auto take = std::min<std::int64_t>(tokens, static_cast<std::int64_t>(owed));
+      if (slot.tokens.compare_exchange_weak(tokens, tokens - take, kRelaxed)) {
+        deliver(slot, limit.waiters.feed(static_cast<std::uint64_t>(take)));
+        break;
+      }
+    }
+  }
+  limit.waiters.serve(counters_, wakes_left_, [](A32& state) { futex_wake_one(state); });
+  if (const std::uint64_t surplus = limit.waiters.surplus(); surplus > 0) {
+    deliver(slot, surplus);
+    open_gate(slot);
+  }
+  publish_queue(index, limit);
+  spent_ = true;
+}
+
+void Minter::publish_queue(std::uint32_t index, const LimitState& limit) {
+  rules_.live(index).owed.store(limit.waiters.owed(), kRelaxed);
+  rules_.live(index).waiting.store(limit.waiters.size(), kRelaxed);
+}
+
+void Minter::count_waiting() {
+  waiting_ = 0;
+  for (const LimitState& limit : limits_)
+    waiting_ += static_cast<std::uint32_t>(limit.waiters.size());
+}
+
+void Minter::enqueue(std::uint32_t client, std::uint32_t cell_index, std::uint32_t sequence) {
+  if (cell_index >= counters_.geometry().waiters) return;
+  const WaiterCell& cell = counters_.waiter(cell_index);
+  const std::uint32_t index = cell.limit_index.load(std::memory_order_acquire);
+  if (index >= limits_.size() || !limits_[index].active) return;
+  LimitState& limit = limits_[index];
+  if (cell.limit_generation.load(kRelaxed) != limit.generation) return;
+  if (limit.waiters.size() >= kWaitersPerLimitMax) return;
+  const std::uint32_t priority = cell.priority_class.load(kRelaxed);
+  Waiter waiter;
+  waiter.cell = cell_index;
+  waiter.sequence = sequence & (~0U >> 2);
+  waiter.client = client;
+  waiter.tokens = Untrusted::load(cell.tokens).at_most(kBurstMax);
+  waiter.reserve = limit.reserve[priority < kClasses ? priority : kClasses - 1];
+  // More than the bucket can ever hold would wait for ever and hold up everybody behind it.
+  if (waiter.tokens == 0 || waiter.tokens + waiter.reserve > limit.terms.burst) return;
+  limit.waiters.push(waiter);
+  ++waiting_;
+  publish_queue(index, limit);
+  limit.full_tokens = INT64_MIN;
+}
+
+void Minter::forget_client(std::uint32_t client, std::uint32_t first_cell, std::uint32_t cells) {
+  for (std::uint32_t i = 0; i < limits_.size(); ++i) {
+    LimitState& limit = limits_[i];
+    if (limit.waiters.empty()) continue;
+    limit.waiters.forget_client(client);
+    if (const std::uint64_t surplus = limit.waiters.surplus(); surplus > 0) {
+      deliver(counters_.slot(i), surplus);
+      open_gate(counters_.slot(i));
+    }
+    publish_queue(i, limit);
+  }
+  count_waiting();
+  for (std::uint32_t i = first_cell; i < first_cell + cells && i < counters_.geometry().waiters; ++i)
+    counters_.waiter(i).state.store(0, kRelaxed);
+}
+
+void Minter::start_limit(std::uint32_t index, std::uint64_t level) {
+  LimitState& limit = limits_[index];
+  CounterSlot& slot = counters_.slot(index);
+  const std::int64_t now_ns = clock_();
+  slot.returned.store(0, kRelaxed);
+  slot.minted_total.store(level, kRelaxed);
+  slot.tokens.store(static_cast<std::int64_t>(level), kRelaxed);
+  slot.book.store(encode_book(now_ns, level), kRelaxed);
+  slot.closed.store(0, kRelaxed);
+  slot.epoch.fetch_add(1, std::memory_order_release);
+  LedgerSlot& ledger = ledger_.slot(index);
+  ledger.book_word = slot.book.load(kRelaxed);
+  ledger.level = level;
+  sliding_reset(ledger.sliding, static_cast<std::int64_t>(limit.terms.period_ns),
+                limit.terms.burst - std::min(limit.terms.burst, level), now_ns);
+}
+
+void Minter::stop_limit(std::uint32_t index) {
+  LimitState& limit = limits_[index];
+  limit.active = false;
+  limit.waiters = WaiterQueue{};
+  publish_queue(index, limit);
+  count_waiting();
+}
+
+void Minter::assign_stripes(std::uint32_t index, std::uint32_t set) {
+  LimitState& limit = limits_[index];
+  limit.stripe_set = set;
+  limit.full_tokens = INT64_MIN;
+  if (set == 0) return;
+  StripeCell* cells = counters_.stripes(set);
+  const std::uint32_t first = first_stripe_cell(limit);
+  for (std::uint32_t cpu = 0; cpu < counters_.geometry().cpus; ++cpu) {
+    const std::uint64_t taken = Untrusted::load(cells[cpu].taken).at_most(UINT64_MAX / 2);
+    ledger_.granted(first + cpu) = taken;
+    taken_seen_[first + cpu] = taken;
+    cells[cpu].granted.store(taken, kRelaxed);
+  }
+}
+
+void Minter::refresh_stats() {
+  const std::int64_t now_ns = clock_();
+  for (std::uint32_t i = 0; i < limits_.size(); ++i)
+    if (limits_[i].active) refresh_limit(i, limits_[i], now_ns);
+}
+
+void Minter::refresh_limit(std::uint32_t index, LimitState& limit, std::int64_t now_ns) {
+  const CounterSlot& slot = counters_.slot(index);
+  LimitStats& stats = limit.stats;
+  const std::uint64_t level = bucket_level(slot) + outside(limit);
+  const std::uint64_t minted = Untrusted::load(slot.minted_total).at_most(UINT64_MAX / 2);
+  const std::uint64_t gone = Untrusted::load(slot.taken_total).at_most(UINT64_MAX / 2);
+  // Totals never run backwards for a reader, whatever a client wrote.
+  const std::uint64_t spent = std::max(stats.spent_total, minted - std::min(minted, level + gone));
+  const std::uint64_t refused = std::max(stats.refused_total, counters_.refused(index));
+  if (limit.rates_at_ns != 0 && now_ns > limit.rates_at_ns) {
+    const double elapsed_s = static_cast<double>(now_ns - limit.rates_at_ns) / 1e9;
+    const double weight = std::min(1.0, elapsed_s);  // about a second of memory
+    const double spent_now = static_cast<double>(spent - stats.spent_total) / elapsed_s;
+    const double refused_now = static_cast<double>(refused - stats.refused_total) / elapsed_s;
+    stats.spent_per_s += (spent_now - stats.spent_per_s) * weight;
+    stats.refused_per_s += (refused_now - stats.refused_per_s) * weight;
+  }
+  limit.rates_at_ns = now_ns;
+  stats.minted_total = minted;
+  stats.spent_total = spent;
+  stats.refused_total = refused;
+  stats.level = level;
+  stats.waiting = limit.waiters.size();
+  stats.owed = limit.waiters.owed();
+  LiveSlot& live = rules_.live(index);
+  live.minted_total.store(minted, kRelaxed);
+  live.spent_total.store(spent, kRelaxed);
+  live.refused_total.store(refused, kRelaxed);
+  live.level.store(level, kRelaxed);
+  live.spent_per_s_milli.store(static_cast<std::uint64_t>(stats.spent_per_s * 1000), kRelaxed);
+  live.refused_per_s_milli.store(static_cast<std::uint64_t>(stats.refused_per_s * 1000), kRelaxed);
+  live.forged_total.store(stats.forged_total, kRelaxed);
+  live.lost_total.store(stats.lost_total, kRelaxed);
+  live.stats_mono_ns.store(now_ns, std::memory_order_release);
+}
+
+}  // namespace weir::agent
