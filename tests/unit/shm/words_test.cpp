@@ -1,0 +1,102 @@
+// The packed words: book, office, wide arithmetic, untrusted values.
+#include <gtest/gtest.h>
+
+#include <random>
+
+#include "shm/book.h"
+#include "shm/office.h"
+#include "shm/untrusted.h"
+#include "shm/wide.h"
+
+namespace weir::shm {
+namespace {
+
+TEST(Book, SmallLevelsAreExactAndLargeOnesRoundUpByLittle) {
+  std::mt19937_64 random(1);
+  for (std::uint64_t level = 0; level <= 32'767; ++level)
+    ASSERT_EQ(decode_level(encode_level(level)), level);
+  for (int i = 0; i < 100'000; ++i) {
+    const std::uint64_t level = random() >> (random() % 64);
+    const std::uint64_t seen = decode_level(encode_level(level));
+    if (level > kLevelMax) {
+      ASSERT_EQ(seen, kLevelMax);
+      continue;
+    }
+    ASSERT_GE(seen, level);
+    ASSERT_LE(static_cast<double>(seen), static_cast<double>(level) * (1 + 1.0 / 16'384) + 1);
+  }
+}
+
+TEST(Book, TimesComeBackRoundedUpByAtMostAUnit) {
+  std::mt19937_64 random(2);
+  for (int i = 0; i < 100'000; ++i) {
+    const auto now = static_cast<std::int64_t>(random() >> 2);
+    const std::int64_t then = now - static_cast<std::int64_t>(random() % (11ULL * 86400 * 1000000000));
+    if (then < 0) continue;
+    const Book book = decode_book(encode_book(then, 5), now);
+    ASSERT_LE(book.time_ns, now);
+    ASSERT_GE(book.time_ns, std::min(then, now));
+    ASSERT_LT(book.time_ns - then, 128);
+  }
+}
+
+TEST(Book, ATimeAheadOfNowIsNow) {
+  const std::int64_t now = 1'000'000'000'000;
+  EXPECT_EQ(decode_book(encode_book(now + 1'000'000'000, 5), now).time_ns, now);
+}
+
+TEST(Office, IsTakenOnceUntilItsTermEnds) {
+  A64 office{0};
+  const Term first = take_office(office, 7, 1'000'000, 5'000'000);
+  ASSERT_TRUE(first);
+  EXPECT_FALSE(take_office(office, 8, 2'000'000, 5'000'000));
+  EXPECT_TRUE(take_office(office, 8, 6'100'000, 5'000'000));
+}
+
+TEST(Office, AHolderRenewsItsOwnTermEarly) {
+  A64 office{0};
+  const Term first = take_office(office, kAgentHolder, 1'000'000, 5'000'000);
+  EXPECT_TRUE(take_office(office, kAgentHolder, 2'000'000, 5'000'000, first.word));
+  EXPECT_FALSE(take_office(office, kAgentHolder, 2'000'000, 5'000'000, first.word + 1));
+}
+
+TEST(Office, LayingDownAfterTheTermLeavesTheSuccessorAlone) {
+  A64 office{0};
+  const Term first = take_office(office, 7, 1'000'000, 1'000'000);
+  const Term second = take_office(office, 8, 3'000'000, 5'000'000);
+  ASSERT_TRUE(second);
+  lay_down_office(office, first);
+  EXPECT_EQ(office.load(), second.word);
+}
+
+TEST(Office, AForgedTermThatNeverEndsDoesNotCount) {
+  A64 office{encode_office(99, 3'600'000'000'000)};
+  EXPECT_TRUE(take_office(office, 8, 1'000'000, 5'000'000));
+}
+
+TEST(Wide, AgreesWithThePortableForm) {
+  std::mt19937_64 random(3);
+  for (int i = 0; i < 200'000; ++i) {
+    const std::uint64_t a = random() >> (random() % 64), b = random() >> (random() % 64);
+    const std::uint64_t c = std::max<std::uint64_t>(1, random() >> (random() % 64));
+    ASSERT_EQ(mul_div_down(a, b, c), detail::mul_div_portable(a, b, c, false)) << a << " " << b << " " << c;
+    ASSERT_EQ(mul_div_up(a, b, c), detail::mul_div_portable(a, b, c, true)) << a << " " << b << " " << c;
+  }
+}
+
+TEST(Wide, SaturatesInsteadOfWrapping) {
+  EXPECT_EQ(mul_div_down(UINT64_MAX, UINT64_MAX, 1), UINT64_MAX);
+  EXPECT_EQ(mul_div_down(1, 1, 0), UINT64_MAX);
+  EXPECT_EQ(mul_div_up(UINT64_MAX, 1, 1), UINT64_MAX);
+  EXPECT_EQ(mul_div_up(7, 1, 2), 4U);
+}
+
+TEST(Untrusted, GrowthIsClampedAndNeverNegative) {
+  EXPECT_EQ(Untrusted::of(5).growth_since(10, 100), 0U);
+  EXPECT_EQ(Untrusted::of(1'000'000).growth_since(10, 100), 100U);
+  EXPECT_EQ(Untrusted::of(15).growth_since(10, 100), 5U);
+  EXPECT_TRUE(Untrusted::of(5).ran_backwards_from(10));
+}
+
+}  // namespace
+}  // namespace weir::shm
