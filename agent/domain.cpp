@@ -281,7 +281,7 @@ void Domain::start(std::uint32_t index, const LimitRule& rule, bool fresh) {
   state.lease_ns = std::max(rule.fallback.after_ms * 1'000'000, 2 * options_.stale_after_ns);
   for (std::uint32_t c = 0; c < kClasses; ++c)
     state.reserve[c] = mul_div_down(state.terms.burst, rule.reserve_permille[c], 1000);
-  state.full_tokens = INT64_MIN;
+  state.full_word = 0;
   LiveSlot& live = rules_.live(index);
   const std::int64_t edge = first_edge(rule, ledger, same_window);
   ledger.edge_mono_ns = edge;
@@ -370,7 +370,7 @@ void Domain::follow_calendar(std::uint32_t index, const LimitRule& rule) {
   const std::int64_t now_ns = clocks_.mono_ns();
   if (now_ns >= ledger.edge_mono_ns) {
     // The tick before this saw the edge and granted the window that begins there.
-    minter_->limit(index).full_tokens = INT64_MIN;
+    minter_->limit(index).full_word = 0;
     minter_->tick();
     ledger.crossed_wall_s = std::max(ledger.crossed_wall_s, ledger.edge_wall_s);
   }

@@ -202,7 +202,7 @@ weir_status weir_refund(weir_limit* limit, uint32_t n) {
 
 weir_status weir_drain(weir_limit* limit, uint64_t* taken) {
   if (limit == nullptr) return WEIR_E_INVALID;
-  std::uint64_t sum = spend_all(*limit->slot.load(kRelaxed));
+  std::uint64_t sum = spend_up_to(*limit->slot.load(kRelaxed), kBurstMax);
   // Of the stripes only this CPU's can be taken, in halves until it is dry.
   StripeCell* stripes = limit->stripes.load(kRelaxed);
   const std::uint32_t count = limit->stripe_count.load(kRelaxed);

@@ -45,9 +45,8 @@ bool mint_here(const weir_limit& limit, const Attachment& at, const RuleCopy& ru
   const Term term = take_office(office, limit.client->holder, now_ns, term_ns);
   if (!term) return false;
   const MintResult result = mint(
-      slot, rule.terms, [&] { return outside_level(at, rule); }, term, [&] { return at.now_ns(); },
-      [&](std::uint64_t pay) { deliver(slot, pay); });
-  if (result.delivered > 0) open_gate(slot);
+      slot, rule.terms, [&] { return outside_level(at, rule); }, 0, [&] { return at.now_ns(); });
+  finish_mint(slot, result);
   lay_down_office(office, term);
   return result.delivered > 0;
 }

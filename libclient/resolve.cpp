@@ -111,7 +111,7 @@ bool make_private(weir_limit& limit, const weir_limit_options* options) noexcept
   writer.header().heartbeat_mono_ns.store(INT64_MIN / 2, kRelaxed);
   CounterSlot& counter = at.counters.slot(0);
   counter.epoch.store(1, kRelaxed);
-  counter.tokens.store(static_cast<std::int64_t>(given.burst), kRelaxed);
+  counter.tokens.store(token_word(0, static_cast<std::int64_t>(given.burst)), kRelaxed);
   counter.book.store(encode_book(read_mono_ns(), given.burst), kRelaxed);
   bind(limit, at, 0, kNoHot, 0);
   return true;

@@ -15,6 +15,7 @@
 namespace weir::shm {
 
 inline constexpr int kBookUnitShift = 6;
+inline constexpr std::int64_t kBookUnitNs = 1 << kBookUnitShift;
 inline constexpr std::uint64_t kBookTimeMask = (1ULL << 44) - 1;
 // A time that lies less than this ahead of now is a clock that is a little ahead or a hostile
 // writer; anything else is the past. In nanoseconds: 1/16 of the range.

@@ -1,4 +1,4 @@
-// The bucket: how a client spends. Three words, three rules.
+// The bucket: how a client spends. Three words, three rules. Who adds tokens is in shm/mint.h.
 //
 //  1. Clients only subtract. A loser does not give back what it subtracted: an undo that comes
 //     late lands on top of a bucket that was refilled meanwhile. Below zero means losers.
@@ -12,6 +12,7 @@
 // reference: the twenty ways in which simpler buckets over-admit are in docs/internals.md.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 
 #include "shm/layout.h"
@@ -48,7 +49,7 @@ inline Spend spend_one(CounterSlot& slot) noexcept {
   std::uint64_t epoch;
   if (gate_refuses(slot, 1, 0, epoch)) [[unlikely]] return Spend::refused;
   // relaxed: the word itself is all that is decided here; nothing else is published by it.
-  const std::int64_t before = slot.tokens.fetch_sub(1, std::memory_order_relaxed);
+  const std::int64_t before = tokens_of(slot.tokens.fetch_sub(1, std::memory_order_relaxed));
   if (before >= 1) [[likely]] return Spend::ok;
   shut_gate(slot, epoch, before);
   return Spend::refused;
@@ -61,27 +62,34 @@ inline Spend spend_many(CounterSlot& slot, std::uint64_t n, std::uint64_t reserv
   if (n > kBurstMax || reserve > kBurstMax) return Spend::refused;
   if (gate_refuses(slot, n, reserve, epoch)) return Spend::refused;
   const auto need = static_cast<std::int64_t>(n + reserve);
-  std::int64_t level = slot.tokens.load(std::memory_order_relaxed);
+  std::uint64_t word = slot.tokens.load(std::memory_order_relaxed);
   for (int i = 0; i < kSpendAttemptsMax; ++i) {
-    if (level < need) {
-      shut_gate(slot, epoch, level);
+    if (tokens_of(word) < need) {
+      shut_gate(slot, epoch, tokens_of(word));
       return Spend::refused;
     }
-    if (slot.tokens.compare_exchange_weak(level, level - static_cast<std::int64_t>(n),
-                                          std::memory_order_relaxed))
+    if (slot.tokens.compare_exchange_weak(word, word - n, std::memory_order_relaxed))
       return Spend::ok;
   }
   // Lost to 64 others in a row: they were served. A refusal here is spurious but bounded.
   return Spend::refused;
 }
 
-// Takes whatever is there; returns how many tokens that was.
-inline std::uint64_t spend_all(CounterSlot& slot) noexcept {
-  std::int64_t level = slot.tokens.load(std::memory_order_relaxed);
-  for (int i = 0; i < kSpendAttemptsMax && level > 0; ++i)
-    if (slot.tokens.compare_exchange_weak(level, 0, std::memory_order_relaxed))
-      return static_cast<std::uint64_t>(level);
+// Takes at most `most` of what is there; returns how many tokens that was.
+inline std::uint64_t spend_up_to(CounterSlot& slot, std::uint64_t most) noexcept {
+  std::uint64_t word = slot.tokens.load(std::memory_order_relaxed);
+  for (int i = 0; i < kSpendAttemptsMax && tokens_of(word) > 0; ++i) {
+    const std::uint64_t take = std::min(most, static_cast<std::uint64_t>(tokens_of(word)));
+    if (slot.tokens.compare_exchange_weak(word, word - take, std::memory_order_relaxed))
+      return take;
+  }
   return 0;
+}
+
+// What a caller could take, at least 0.
+inline std::uint64_t bucket_level(const CounterSlot& slot) noexcept {
+  const std::int64_t tokens = tokens_of(slot.tokens.load(std::memory_order_relaxed));
+  return tokens <= 0 ? 0 : std::min(static_cast<std::uint64_t>(tokens), kBurstMax);
 }
 
 }  // namespace weir::shm

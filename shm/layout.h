@@ -188,9 +188,27 @@ static_assert(sizeof(CountersHeader) == kPageBytes);
 static_assert(offsetof(CountersHeader, header_bytes) == 32);
 static_assert(offsetof(CountersHeader, office) == 128);
 
+// The bucket's word: the number of the mint that may deliver, above a count of tokens with a
+// bias, so that losers below zero do not borrow from the number. Clients subtract from it; a
+// minter first puts a new number on it and delivers only while that number is still there.
+inline constexpr int kTokenBits = 44;
+inline constexpr std::uint64_t kTokenMask = (1ULL << kTokenBits) - 1;
+inline constexpr std::uint64_t kTokenBias = 1ULL << (kTokenBits - 2);
+inline constexpr std::uint64_t kMintUnit = 1ULL << kTokenBits;
+static_assert(kBurstMax <= kTokenBias);
+
+constexpr std::int64_t tokens_of(std::uint64_t word) noexcept {
+  return static_cast<std::int64_t>(word & kTokenMask) - static_cast<std::int64_t>(kTokenBias);
+}
+constexpr std::uint64_t mint_of(std::uint64_t word) noexcept { return word >> kTokenBits; }
+constexpr std::uint64_t token_word(std::uint64_t mint, std::int64_t tokens) noexcept {
+  return mint << kTokenBits |
+         (static_cast<std::uint64_t>(tokens + static_cast<std::int64_t>(kTokenBias)) & kTokenMask);
+}
+
 // One bucket: three pairs of lines, by who touches them when.
 struct alignas(kLineBytes) CounterSlot {
-  S64 tokens;  // clients subtract, minters add; what lies below zero is losers, not debt
+  A64 tokens;  // mint number and tokens; what lies below zero is losers, not debt
   std::uint8_t reserved0[kLineBytes - 8];
 
   A64 epoch;   // minters raise it after they added tokens
@@ -200,7 +218,7 @@ struct alignas(kLineBytes) CounterSlot {
   A64 book;          // time up to which tokens were minted, and the level then: shm/book.h
   A64 returned;      // refunds that a minter has not folded in yet
   A64 minted_total;  // delivered tokens
-  A64 taken_total;   // tokens moved out by the agent: to waiters, and cut when a burst is lowered
+  A64 cut_total;     // tokens taken out again: a burst that was lowered, or forged ones
   std::uint8_t reserved2[kLineBytes - 32];
 };
 static_assert(sizeof(CounterSlot) == 384);

@@ -3,8 +3,9 @@
 // out, a refused client takes the office for a few milliseconds, mints for the limit that refused
 // it, and lays it down.
 //
-// The office does not protect the paid time (the book's compare-and-swap does); it protects the
-// level, which is too low for a second minter while the first one's tokens are under way.
+// No promise of the bound depends on the office: the book's compare-and-swap protects the paid
+// time, and the number on the bucket's word shuts out a mint that was overtaken. The office is
+// thrift: it keeps refused clients from overtaking each other, and the agent, all the time.
 //
 //   bits 63..44  holder, never 0 while held; 1 is the agent
 //   bits 43..0   expiry in units of 64 ns, modulo 2^44

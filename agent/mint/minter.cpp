@@ -28,11 +28,14 @@ Minter::Minter(RulesWriter rules, CountersView counters, Ledger ledger, MonoCloc
 
 bool Minter::tick() {
   const std::int64_t began_ns = clock_();
+  const bool stranger =
+      office_word_ != 0 && counters_.header().office.load(kRelaxed) != office_word_;
   term_ = take_office(counters_.header().office, kAgentHolder, began_ns, term_ns_, office_word_);
   office_lost_ = !term_;
   spent_ = false;
   if (term_) {
     office_word_ = term_.word;
+    if (stranger) lose_put_by();
     wakes_left_ = kWakesPerTickMax;
     for (std::uint32_t i = 0; i < limits_.size(); ++i)
       if (limits_[i].active) mint_limit(i, limits_[i], began_ns);
@@ -87,16 +90,16 @@ void Minter::mint_limit(std::uint32_t index, LimitState& limit, std::int64_t now
       static_cast<std::int64_t>(limit.lease_ns / 2)) {
     // Up to the old end the book is minted by the old lease; only then is it renewed, so that a
     // long stop of this process is paid as the rules say.
-    limit.full_tokens = INT64_MIN;
+    limit.full_word = 0;
   }
   // Demand shows as tokens gone since the last mint, or as a gate that somebody shut.
-  const std::int64_t tokens = slot.tokens.load(kRelaxed);
+  const std::uint64_t word = slot.tokens.load(kRelaxed);
   const std::uint64_t closed = slot.closed.load(kRelaxed);
-  if (tokens < limit.last_tokens || closed != limit.last_closed) spent_ = true;
+  if (word != limit.last_word || closed != limit.last_closed) spent_ = true;
   limit.last_closed = closed;
   // A full bucket that nobody touched needs nothing: its time is not paid for.
-  if (tokens == limit.full_tokens && slot.returned.load(kRelaxed) == 0 &&
-      limit.waiters.empty() && now_ns - limit.full_since_ns < kBookRefreshNs &&
+  if (word == limit.full_word && slot.returned.load(kRelaxed) == 0 && limit.waiters.empty() &&
+      limit.waiters.put_by() == 0 && now_ns - limit.full_since_ns < kBookRefreshNs &&
       stripes_untouched(limit))
     return;
 
@@ -107,8 +110,7 @@ void Minter::mint_limit(std::uint32_t index, LimitState& limit, std::int64_t now
     mint_sliding(index, limit);
   } else {
     const MintResult result = mint(
-        slot, limit.terms, [&] { return outside(limit); }, term_, clock_,
-        [&](std::uint64_t pay) { place(index, limit, pay); });
+        slot, limit.terms, [&] { return outside(limit); }, limit.waiters.surplus(), clock_);
     note(index, limit, result);
   }
   const std::int64_t lease_end = now_ns + static_cast<std::int64_t>(limit.lease_ns);
@@ -119,122 +121,113 @@ void Minter::mint_limit(std::uint32_t index, LimitState& limit, std::int64_t now
 
 void Minter::note(std::uint32_t index, LimitState& limit, const MintResult& result) {
   CounterSlot& slot = counters_.slot(index);
-  if (result.cut > 0) ++limit.stats.forged_total;
+  if (result.forged) ++limit.stats.forged_total;
   limit.stats.lost_total += result.lost;
-  const std::int64_t tokens = slot.tokens.load(kRelaxed);
-  // The gate is reopened whenever it is shut over more than it shows, whoever filled the bucket.
-  const std::uint64_t closed = slot.closed.load(kRelaxed);
-  const std::uint64_t epoch = slot.epoch.load(kRelaxed);
-  const bool shut = closed >> 24 == (epoch & (~0ULL >> 24));
-  const bool shows_less =
-      tokens > 0 && (closed & kGateLevelMax) < static_cast<std::uint64_t>(tokens);
-  if (result.delivered > 0 || (shut && shows_less)) {
-    deliver(slot, 0);
-    open_gate(slot);
-  }
-  limit.last_tokens = tokens;
-  const bool full = result.level >= limit.terms.burst && limit.waiters.empty() && tokens >= 0 &&
+  if (result.moved_in) limit.waiters.take_surplus();
+  if (result.delivered > 0) share_out(index, limit, result.delivered);
+  finish_mint(slot, result);
+  limit.last_word = slot.tokens.load(kRelaxed);
+  const std::int64_t tokens = tokens_of(limit.last_word);
+  const bool full = limit.waiters.empty() && tokens >= 0 &&
                     static_cast<std::uint64_t>(tokens) + outside(limit) >= limit.terms.burst;
-  limit.full_tokens = full ? tokens : INT64_MIN;
+  limit.full_word = full ? limit.last_word : 0;
   limit.full_since_ns = clock_();
 }
 
-// Sliding windows go by the agent's record of what was spent when.
+// Sliding windows go by the agent's record of what was spent when. The steps are those of mint().
 void Minter::mint_sliding(std::uint32_t index, LimitState& limit) {
   CounterSlot& slot = counters_.slot(index);
   LedgerSlot& ledger = ledger_.slot(index);
   SlidingRecord& record = ledger.sliding;
+  const std::uint64_t burst = limit.terms.burst;
+  const auto window_ns = static_cast<std::int64_t>(limit.terms.period_ns);
+  const std::uint64_t move_in = limit.waiters.surplus();
   std::uint64_t word = slot.book.load(std::memory_order_acquire);
-  const std::uint64_t level = bucket_level(slot) + outside(limit);
-  const std::uint64_t returned = slot.returned.load(kRelaxed);
-  const std::int64_t now_ns = clock_();  // after the words
-  const MintRule rule = limit.terms.at(INT64_MIN);
-  const std::uint64_t burst = rule.burst;
-
-  // The book rounds large levels up, so the exact one is kept in the ledger.
-  std::uint64_t before = std::min(ledger.level, burst);
+  const std::uint64_t elsewhere = outside(limit);
+  // Somebody else minted, or the window changed: all that is out counts as spent this instant.
+  const bool unknown = word != ledger.book_word || record.window_ns != window_ns;
   MintResult result;
-  if (word != ledger.book_word || record.window_ns != static_cast<std::int64_t>(rule.period_ns)) {
-    // Somebody else minted, or the window changed: all that is out counts as spent this instant.
-    before = std::min(level, burst);
-    sliding_reset(record, static_cast<std::int64_t>(rule.period_ns), burst - before, now_ns);
-  }
+  result.level = ledger.level;
+  if (!unknown && move_in == 0 && ledger.level <= burst &&
+      bucket_level(slot) + elsewhere == ledger.level && slot.returned.load(kRelaxed) == 0 &&
+      !sliding_due(record, clock_()))
+    return note(index, limit, result);
+
+  const std::uint64_t fenced = fence(slot);
+  const std::int64_t seen = tokens_of(fenced);
+  const std::uint64_t level =
+      (seen <= 0 ? 0 : std::min(static_cast<std::uint64_t>(seen), kBurstMax)) + elsewhere;
+  const std::uint64_t returned = slot.returned.exchange(0, kRelaxed);
+  const std::int64_t now_ns = clock_();  // after the words
+  // The book rounds large levels up, so the exact one is kept in the ledger.
+  const std::uint64_t before = unknown ? std::min(level, burst) : std::min(ledger.level, burst);
+  if (unknown) sliding_reset(record, window_ns, burst - before, now_ns);
+  result.forged = level > before;
   const std::uint64_t left = std::min(level, before);
   sliding_expire(record, now_ns);
   sliding_spend(record, before - left);
-  const std::uint64_t fold = returned == 0 ? 0 : take_returned(slot, returned);
-  sliding_refund(record, fold);
+  sliding_refund(record, returned);
   const std::uint64_t allowed = burst - std::min(burst, record.total);
-  const std::uint64_t elsewhere = outside(limit);
-  std::uint64_t pay = 0;
-  if (level > allowed) result.cut = cut_bucket(slot, allowed - std::min(allowed, elsewhere));
-  else pay = allowed - level;
-
-  const std::uint64_t new_level = std::min(level, allowed) + pay;
-  result.level = new_level;
-  const std::uint64_t next = encode_book(now_ns, new_level);
-  if (pay > 0 || encode_level(new_level) != (word & 0xfffff) || word != ledger.book_word) {
-    if (!slot.book.compare_exchange_strong(word, next, std::memory_order_acq_rel, kRelaxed)) return;
-    ledger.book_word = next;
-  }
-  ledger.level = new_level;
-  if (pay > 0) {
-    if (clock_() >= term_.expiry_ns) {
-      result.lost = pay;
-    } else {
-      place(index, limit, pay);
-      slot.minted_total.fetch_add(pay, kRelaxed);
-      result.delivered = pay;
-    }
+  const std::uint64_t kept = std::min(left, allowed);
+  const std::uint64_t pay = allowed - kept;
+  result.level = allowed;
+  const std::uint64_t next = encode_book(std::max(now_ns, decode_book(word, now_ns).time_ns + kBookUnitNs),
+                                         allowed);
+  if (!slot.book.compare_exchange_strong(word, next, std::memory_order_acq_rel, kRelaxed)) return;
+  ledger.book_word = next;
+  ledger.level = allowed;
+  if (deliver(slot, fenced, kept - std::min(kept, elsewhere), pay + move_in)) {
+    slot.minted_total.fetch_add(pay, kRelaxed);
+    result.delivered = pay;
+    result.moved_in = move_in > 0;
+  } else {
+    result.lost = pay;
   }
   note(index, limit, result);
 }
 
-// Brings minted tokens to whom they belong: those who wait, then the stripes, then everybody.
-void Minter::place(std::uint32_t index, LimitState& limit, std::uint64_t pay) {
-  pay = limit.waiters.feed(pay);
-  if (limit.stripe_set != 0 && limit.waiters.empty()) pay = deal_stripes(limit, pay);
-  deliver(counters_.slot(index), pay);
+// What was minted belongs first to those who wait, then to the stripes, then to everybody. The
+// agent takes it out of the bucket as any caller would, while the gate is still shut.
+void Minter::share_out(std::uint32_t index, LimitState& limit, std::uint64_t delivered) {
+  CounterSlot& slot = counters_.slot(index);
+  if (!limit.waiters.empty()) {
+    const std::uint64_t wanted = std::min(limit.waiters.missing(), kBurstMax);
+    limit.waiters.feed(spend_up_to(slot, wanted));
+  } else if (limit.stripe_set != 0) {
+    deal_stripes(index, limit, delivered);
+  }
 }
 
-std::uint64_t Minter::deal_stripes(const LimitState& limit, std::uint64_t pay) {
+void Minter::deal_stripes(std::uint32_t index, const LimitState& limit, std::uint64_t most) {
   const std::uint32_t cpus = counters_.geometry().cpus;
   const std::uint64_t share = limit.terms.burst / kStripeShare / cpus;
   StripeCell* cells = counters_.stripes(limit.stripe_set);
   const std::uint32_t first = first_stripe_cell(limit);
-  for (std::uint32_t cpu = 0; cpu < cpus && pay > 0; ++cpu) {
+  (void)outside(limit);  // brings taken_seen_ up to date
+  for (std::uint32_t cpu = 0; cpu < cpus && most > 0; ++cpu) {
     std::uint64_t& granted = ledger_.granted(first + cpu);
-    const std::uint64_t there =
-        granted - std::max(taken_seen_[first + cpu],
-                           Untrusted::load(cells[cpu].taken).at_most(granted));
+    const std::uint64_t there = granted - taken_seen_[first + cpu];
     if (there >= share) continue;
-    const std::uint64_t give = std::min(pay, share - there);
+    const std::uint64_t give = spend_up_to(counters_.slot(index), std::min(most, share - there));
     granted += give;
-    pay -= give;
+    most -= give;
     cells[cpu].granted.store(granted, kRelaxed);
   }
-  return pay;
+}
+
+void Minter::lose_put_by() {
+  for (LimitState& limit : limits_)
+    if (limit.active) limit.stats.lost_total += limit.waiters.lose();
 }
 
 void Minter::serve_waiters(std::uint32_t index, LimitState& limit) {
   CounterSlot& slot = counters_.slot(index);
   // Those who wait come first: what is in the bucket is put by for them.
-  const std::uint64_t owed = limit.waiters.owed();
-  if (owed > 0) {
-    std::int64_t tokens = slot.tokens.load(kRelaxed);
-    for (int i = 0; i < kSpendAttemptsMax && tokens > 0; ++i) {
-      const auto take = std::min<std::int64_t>(tokens, static_cast<std::int64_t>(owed));
-      if (slot.tokens.compare_exchange_weak(tokens, tokens - take, kRelaxed)) {
-        deliver(slot, limit.waiters.feed(static_cast<std::uint64_t>(take)));
-        break;
-      }
-    }
-  }
-  limit.waiters.serve(counters_, wakes_left_, [](A32& state) { futex_wake_one(state); });
-  if (const std::uint64_t surplus = limit.waiters.surplus(); surplus > 0) {
-    deliver(slot, surplus);
-    open_gate(slot);
-  }
+  const std::uint64_t wanted = std::min(limit.waiters.missing(), kBurstMax);
+  if (wanted > 0) limit.waiters.feed(spend_up_to(slot, wanted));
+  // An agent that was stopped since it took the office may no longer be alone.
+  if (clock_() < term_.expiry_ns)
+    limit.waiters.serve(counters_, wakes_left_, [](A32& state) { futex_wake_one(state); });
   publish_queue(index, limit);
   spent_ = true;
 }
@@ -270,7 +263,7 @@ void Minter::enqueue(std::uint32_t client, std::uint32_t cell_index, std::uint32
   limit.waiters.push(waiter);
   ++waiting_;
   publish_queue(index, limit);
-  limit.full_tokens = INT64_MIN;
+  limit.full_word = 0;
 }
 
 void Minter::forget_client(std::uint32_t client, std::uint32_t first_cell, std::uint32_t cells) {
@@ -278,10 +271,6 @@ void Minter::forget_client(std::uint32_t client, std::uint32_t first_cell, std::
     LimitState& limit = limits_[i];
     if (limit.waiters.empty()) continue;
     limit.waiters.forget_client(client);
-    if (const std::uint64_t surplus = limit.waiters.surplus(); surplus > 0) {
-      deliver(counters_.slot(i), surplus);
-      open_gate(counters_.slot(i));
-    }
     publish_queue(i, limit);
   }
   count_waiting();
@@ -295,7 +284,10 @@ void Minter::start_limit(std::uint32_t index, std::uint64_t level) {
   const std::int64_t now_ns = clock_();
   slot.returned.store(0, kRelaxed);
   slot.minted_total.store(level, kRelaxed);
-  slot.tokens.store(static_cast<std::int64_t>(level), kRelaxed);
+  slot.cut_total.store(0, kRelaxed);
+  slot.tokens.store(token_word(mint_of(slot.tokens.load(kRelaxed)) + 1,
+                               static_cast<std::int64_t>(level)),
+                    kRelaxed);
   slot.book.store(encode_book(now_ns, level), kRelaxed);
   slot.closed.store(0, kRelaxed);
   slot.epoch.fetch_add(1, std::memory_order_release);
@@ -317,7 +309,7 @@ void Minter::stop_limit(std::uint32_t index) {
 void Minter::assign_stripes(std::uint32_t index, std::uint32_t set) {
   LimitState& limit = limits_[index];
   limit.stripe_set = set;
-  limit.full_tokens = INT64_MIN;
+  limit.full_word = 0;
   if (set == 0) return;
   StripeCell* cells = counters_.stripes(set);
   const std::uint32_t first = first_stripe_cell(limit);
@@ -340,7 +332,7 @@ void Minter::refresh_limit(std::uint32_t index, LimitState& limit, std::int64_t 
   LimitStats& stats = limit.stats;
   const std::uint64_t level = bucket_level(slot) + outside(limit);
   const std::uint64_t minted = Untrusted::load(slot.minted_total).at_most(UINT64_MAX / 2);
-  const std::uint64_t gone = Untrusted::load(slot.taken_total).at_most(UINT64_MAX / 2);
+  const std::uint64_t gone = Untrusted::load(slot.cut_total).at_most(UINT64_MAX / 2);
   // Totals never run backwards for a reader, whatever a client wrote.
   const std::uint64_t spent = std::max(stats.spent_total, minted - std::min(minted, level + gone));
   const std::uint64_t refused = std::max(stats.refused_total, counters_.refused(index));

@@ -43,9 +43,9 @@ struct LimitState {
   std::uint64_t reserve[shm::kClasses] = {};
   std::uint32_t stripe_set = 0;
   WaiterQueue waiters;
-  std::int64_t full_tokens = INT64_MIN;  // the bucket's word when it was last found full
+  std::uint64_t full_word = 0;  // the bucket's word when it was last found full; 0: it was not
   std::int64_t full_since_ns = 0;
-  std::int64_t last_tokens = 0;
+  std::uint64_t last_word = 0;
   std::uint64_t last_closed = 0;
   LimitStats stats;
   std::int64_t rates_at_ns = 0;
@@ -85,8 +85,9 @@ class Minter {
  private:
   void mint_limit(std::uint32_t index, LimitState& limit, std::int64_t now_ns);
   void mint_sliding(std::uint32_t index, LimitState& limit);
-  void place(std::uint32_t index, LimitState& limit, std::uint64_t pay);
-  std::uint64_t deal_stripes(const LimitState& limit, std::uint64_t pay);
+  void share_out(std::uint32_t index, LimitState& limit, std::uint64_t delivered);
+  void deal_stripes(std::uint32_t index, const LimitState& limit, std::uint64_t most);
+  void lose_put_by();
   std::uint64_t outside(const LimitState& limit);
   bool stripes_untouched(const LimitState& limit);
   void serve_waiters(std::uint32_t index, LimitState& limit);

@@ -45,6 +45,11 @@ inline std::uint64_t sliding_expire(SlidingRecord& record, std::int64_t now_ns) 
   return back;
 }
 
+// Whether a cell may have left the window.
+inline bool sliding_due(const SlidingRecord& record, std::int64_t now_ns) noexcept {
+  return record.total > 0 && now_ns / sliding_cell_ns(record) > record.cell_index;
+}
+
 // Notes that `tokens` were spent up to now. Expire first.
 inline void sliding_spend(SlidingRecord& record, std::uint64_t tokens) noexcept {
   record.cells[static_cast<std::size_t>(record.cell_index % kSlidingCells)] += tokens;

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cstdint>
 #include <deque>
+#include <utility>
 
 #include "shm/layout.h"
 #include "shm/view.h"
@@ -33,14 +34,13 @@ class WaiterQueue {
     wanted_ += waiter.tokens;
   }
 
-  // Puts tokens by for those who wait; returns what is not needed here.
-  std::uint64_t feed(std::uint64_t tokens) noexcept {
-    const std::uint64_t head_reserve = waiters_.empty() ? 0 : waiters_.front().reserve;
-    const std::uint64_t missing = wanted_ + head_reserve - std::min(wanted_ + head_reserve, put_by_);
-    const std::uint64_t take = waiters_.empty() ? 0 : std::min(tokens, missing);
-    put_by_ += take;
-    return tokens - take;
+  // What has to be put by until all could be served, the first one's reserve included.
+  std::uint64_t missing() const noexcept {
+    if (waiters_.empty()) return 0;
+    const std::uint64_t needed = wanted_ + waiters_.front().reserve;
+    return needed - std::min(needed, put_by_);
   }
+  void feed(std::uint64_t tokens) noexcept { put_by_ += tokens; }
 
   // Serves from the front while there is enough and `wakes` allows; `wake` is called for each cell
   // granted. Cells that gave up meanwhile are passed over. Returns how many were served.
@@ -69,14 +69,14 @@ class WaiterQueue {
     return served;
   }
 
-  // What is put by for nobody any more.
-  std::uint64_t surplus() noexcept {
+  // What is put by for nobody any more. It goes back into the bucket with the next mint.
+  std::uint64_t surplus() const noexcept {
     const std::uint64_t needed = waiters_.empty() ? 0 : wanted_ + waiters_.front().reserve;
-    if (put_by_ <= needed) return 0;
-    const std::uint64_t surplus = put_by_ - needed;
-    put_by_ = needed;
-    return surplus;
+    return put_by_ - std::min(put_by_, needed);
   }
+  void take_surplus() noexcept { put_by_ -= surplus(); }
+  // Somebody else minted and could not see what is put by here: it is lost.
+  std::uint64_t lose() noexcept { return std::exchange(put_by_, 0); }
 
   void forget_client(std::uint32_t client) noexcept {
     std::erase_if(waiters_, [&](const Waiter& w) {

@@ -16,7 +16,7 @@ namespace {
 TEST(Bucket, AdmitsExactlyWhatItHolds) {
   auto slot_storage = std::make_unique<CounterSlot>();
   CounterSlot& slot = *slot_storage;
-  slot.tokens = 3;
+  slot.tokens = token_word(1, 3);
   slot.epoch = 1;
   EXPECT_EQ(spend_one(slot), Spend::ok);
   EXPECT_EQ(spend_many(slot, 2, 0), Spend::ok);
@@ -28,18 +28,20 @@ TEST(Bucket, AdmitsExactlyWhatItHolds) {
 TEST(Bucket, ALoserAddsNothingBack) {
   auto slot = std::make_unique<CounterSlot>();
   slot->epoch = 1;
+  slot->tokens = token_word(1, 0);
   for (int i = 0; i < 5; ++i) {
     slot->closed = 0;  // five callers that all passed the gate before the first loser shut it
     EXPECT_EQ(spend_one(*slot), Spend::refused);
   }
-  EXPECT_EQ(slot->tokens.load(), -5);
+  EXPECT_EQ(tokens_of(slot->tokens.load()), -5);
 }
 
 TEST(Bucket, ARefusalBehindAShutGateWritesNothing) {
   auto slot = std::make_unique<CounterSlot>();
   slot->epoch = 1;
+  slot->tokens = token_word(1, 0);
   EXPECT_EQ(spend_one(*slot), Spend::refused);
-  const std::int64_t tokens = slot->tokens;
+  const std::uint64_t tokens = slot->tokens;
   const std::uint64_t closed = slot->closed;
   for (int i = 0; i < 1000; ++i) EXPECT_EQ(spend_one(*slot), Spend::refused);
   EXPECT_EQ(slot->tokens.load(), tokens);
@@ -49,7 +51,7 @@ TEST(Bucket, ARefusalBehindAShutGateWritesNothing) {
 // S3: a large request that finds too little must not shut out small ones.
 TEST(Bucket, ALargeRequestDoesNotShutOutASmallOne) {
   auto slot = std::make_unique<CounterSlot>();
-  slot->tokens = 20;
+  slot->tokens = token_word(1, 20);
   slot->epoch = 1;
   EXPECT_EQ(spend_many(*slot, 50, 0), Spend::refused);
   EXPECT_EQ(spend_one(*slot), Spend::ok);
@@ -58,7 +60,7 @@ TEST(Bucket, ALargeRequestDoesNotShutOutASmallOne) {
 
 TEST(Bucket, ALowClassLeavesItsReserve) {
   auto slot = std::make_unique<CounterSlot>();
-  slot->tokens = 10;
+  slot->tokens = token_word(1, 10);
   slot->epoch = 1;
   int low = 0;
   while (spend_many(*slot, 1, 4) == Spend::ok) ++low;
@@ -71,10 +73,11 @@ TEST(Bucket, ALowClassLeavesItsReserve) {
 TEST(Bucket, ALoserOfAnOlderEpochDoesNotShutTheGate) {
   auto slot = std::make_unique<CounterSlot>();
   slot->epoch = 1;
+  slot->tokens = token_word(1, 0);
   std::uint64_t epoch = 0;
   ASSERT_FALSE(gate_refuses(*slot, 1, 0, epoch));
-  const std::int64_t before = slot->tokens.fetch_sub(1);  // lost
-  deliver(*slot, 100);
+  const std::int64_t before = tokens_of(slot->tokens.fetch_sub(1));  // lost
+  deliver(*slot, fence(*slot), 0, 100);
   open_gate(*slot);
   shut_gate(*slot, epoch, before);
   EXPECT_EQ(spend_one(*slot), Spend::ok);
@@ -83,8 +86,9 @@ TEST(Bucket, ALoserOfAnOlderEpochDoesNotShutTheGate) {
 TEST(Bucket, TokensAreThereBeforeTheGateOpens) {
   auto slot = std::make_unique<CounterSlot>();
   slot->epoch = 1;
+  slot->tokens = token_word(1, 0);
   EXPECT_EQ(spend_one(*slot), Spend::refused);
-  deliver(*slot, 5);
+  deliver(*slot, fence(*slot), 0, 5);
   EXPECT_EQ(spend_one(*slot), Spend::refused) << "not open yet";
   open_gate(*slot);
   EXPECT_EQ(spend_one(*slot), Spend::ok);
@@ -92,15 +96,22 @@ TEST(Bucket, TokensAreThereBeforeTheGateOpens) {
 
 TEST(Bucket, ALevelTooLargeForTheGateDoesNotShutIt) {
   auto slot = std::make_unique<CounterSlot>();
-  slot->tokens = std::int64_t{1} << 30;
+  slot->tokens = token_word(1, std::int64_t{1} << 30);
   slot->epoch = 1;
   EXPECT_EQ(spend_many(*slot, std::uint64_t{1} << 31, 0), Spend::refused);
   EXPECT_EQ(spend_many(*slot, std::uint64_t{1} << 25, 0), Spend::ok);
 }
 
+TEST(Bucket, ZeroedMemoryAdmitsNothing) {
+  auto slot = std::make_unique<CounterSlot>();
+  EXPECT_EQ(spend_one(*slot), Spend::refused);
+  EXPECT_EQ(spend_many(*slot, 1, 0), Spend::refused);
+  EXPECT_EQ(bucket_level(*slot), 0U);
+}
+
 TEST(Bucket, AForgedEpochOrGateOnlyRefusesOrLetsTry) {
   auto slot = std::make_unique<CounterSlot>();
-  slot->tokens = 2;
+  slot->tokens = token_word(1, 2);
   slot->epoch = UINT64_MAX;
   slot->closed = UINT64_MAX;
   int admitted = 0;
@@ -111,16 +122,17 @@ TEST(Bucket, AForgedEpochOrGateOnlyRefusesOrLetsTry) {
 // Two deliveries that meet must not heal the same losers twice.
 TEST(Bucket, HealingIsDoneOnce) {
   auto slot = std::make_unique<CounterSlot>();
-  slot->tokens = -10;
-  deliver(*slot, 3);
-  deliver(*slot, 4);
-  EXPECT_EQ(slot->tokens.load(), 7);
+  slot->tokens = token_word(1, -10);
+  deliver(*slot, fence(*slot), 0, 3);
+  deliver(*slot, fence(*slot), 3, 4);
+  EXPECT_EQ(tokens_of(slot->tokens.load()), 7);
 }
 
 // Threads over one mapping, for ThreadSanitizer as much as for the count.
 TEST(Bucket, ThreadsTogetherGetWhatWasMintedAndNoMore) {
   auto slot = std::make_unique<CounterSlot>();
   slot->epoch = 1;
+  slot->tokens = token_word(1, 0);
   constexpr std::uint64_t kMinted = 200'000;
   std::atomic<std::uint64_t> admitted{0};
   std::atomic<bool> done{false};
@@ -135,11 +147,11 @@ TEST(Bucket, ThreadsTogetherGetWhatWasMintedAndNoMore) {
       admitted += mine;
     });
   for (std::uint64_t i = 0; i < kMinted / 10; ++i) {
-    deliver(*slot, 10);
+    deliver(*slot, fence(*slot), kBurstMax, 10);
     open_gate(*slot);
     if (i % 64 == 0) std::this_thread::yield();
   }
-  while (slot->tokens.load() > 2) {
+  while (bucket_level(*slot) > 2) {
     open_gate(*slot);
     std::this_thread::yield();
   }
