@@ -42,7 +42,9 @@ std::int64_t wall_s() {
   return now.tv_sec;
 }
 
-Clocks real_clocks() { return {[] { return read_mono_ns(); }, [] { return wall_s(); }}; }
+Clocks real_clocks() {
+  return {[] { return read_mono_ns(); }, [] { return wall_s(); }};
+}
 
 std::string boot_id() {
   std::ifstream file("/proc/sys/kernel/random/boot_id");
@@ -103,7 +105,8 @@ int App::prepare() {
   ::umask(0022);
   started_ns_ = read_mono_ns();
   while (agent_epoch_ == 0)
-    if (::getrandom(&agent_epoch_, sizeof(agent_epoch_), 0) != sizeof(agent_epoch_)) agent_epoch_ = 0;
+    if (::getrandom(&agent_epoch_, sizeof(agent_epoch_), 0) != sizeof(agent_epoch_))
+      agent_epoch_ = 0;
   std::vector<InheritedFd> inherited = take_inherited_fds();
 
   std::error_code failed;
@@ -115,9 +118,11 @@ int App::prepare() {
   }
   if (const int code = take_lock(); code != kExitOk) return code;
   ParseResult parsed = load_rules_file(options_.rules_file);
-  for (const Problem& problem : parsed.problems) spdlog::error("{}", to_string(problem));
+  for (const Problem& problem : parsed.problems)
+    spdlog::error("{}", to_string(problem));
   if (!parsed.ok()) return kExitConfig;
-  for (const Problem& problem : parsed.rules->warnings) spdlog::warn("{}", to_string(problem));
+  for (const Problem& problem : parsed.rules->warnings)
+    spdlog::warn("{}", to_string(problem));
   rules_ = std::move(*parsed.rules);
   ran_before_ = seen_before();
 
@@ -138,7 +143,8 @@ int App::prepare() {
           if (may_attach(resolve_access(served.domain->rule()), peer)) return true;
         return false;
       });
-  if (const std::string error = admin_->listen(options_.runtime_dir + "/admin.sock"); !error.empty()) {
+  if (const std::string error = admin_->listen(options_.runtime_dir + "/admin.sock");
+      !error.empty()) {
     spdlog::error("{}", error);
     return kExitInternal;
   }
@@ -194,25 +200,28 @@ bool App::seen_before() {
 std::string App::serve_domain(const DomainRule& rule, std::vector<InheritedFd>& inherited) {
   DomainOptions options;
   options.clients_max = options_.clients_max;
-  options.cpus = static_cast<std::uint32_t>(
-      std::clamp<long>(::sysconf(_SC_NPROCESSORS_CONF), 1, kCpusMax));
+  options.cpus =
+      static_cast<std::uint32_t>(std::clamp<long>(::sysconf(_SC_NPROCESSORS_CONF), 1, kCpusMax));
   options.ran_before = ran_before_;
   Inherited kept{take_named(inherited, "counters-" + rule.name),
                  take_named(inherited, "ledger-" + rule.name)};
   const bool had_counters = static_cast<bool>(kept.counters);
   auto made = Domain::make(rule, options, real_clocks(), agent_epoch_, std::move(kept));
-  if (!made)
-    return std::string(made.error().what) + ": " + std::strerror(made.error().os_error);
+  if (!made) return std::string(made.error().what) + ": " + std::strerror(made.error().os_error);
   ServedDomain served;
   served.domain = std::move(*made);
   if (served.domain->adopted())
     spdlog::info("domain {}: counters kept from the agent before", rule.name);
   else if (had_counters)
-    spdlog::warn("domain {}: the kept counters are of another version or size; made new ones, "
-                 "buckets start empty", rule.name);
+    spdlog::warn(
+        "domain {}: the kept counters are of another version or size; made new ones, "
+        "buckets start empty",
+        rule.name);
   else if (ran_before_)
-    spdlog::warn("domain {}: an agent ran here before and its counters are lost (no descriptor "
-                 "store); buckets start empty", rule.name);
+    spdlog::warn(
+        "domain {}: an agent ran here before and its counters are lost (no descriptor "
+        "store); buckets start empty",
+        rule.name);
   if (!served.domain->publish(rule)) return "more limits than slots";
   if (!served.domain->adopted()) store_fds(*served.domain);
   served.server = std::make_unique<AttachServer>(
@@ -351,7 +360,8 @@ void App::sample_cpu(std::int64_t now_ns) {
 }
 
 void App::wait_signal() {
-  for (const int number : {SIGHUP, SIGTERM, SIGINT}) signals_.add(number);
+  for (const int number : {SIGHUP, SIGTERM, SIGINT})
+    signals_.add(number);
   signals_.async_wait([this](const boost::system::error_code& error, int number) {
     if (error) return;
     if (number == SIGHUP) {
@@ -381,28 +391,31 @@ void App::watch_rules_file() {
 }
 
 void App::read_watch() {
-  watch_.async_wait(asio::posix::stream_descriptor::wait_read,
-                    [this](const boost::system::error_code& error) {
-    if (error) return;
-    alignas(struct inotify_event) char buffer[4096];
-    const std::string name = fs::path(options_.rules_file).filename().string();
-    for (ssize_t got; (got = ::read(watch_.native_handle(), buffer, sizeof(buffer))) > 0;)
-      for (char* at = buffer; at < buffer + got;) {
-        const auto* event = reinterpret_cast<const struct inotify_event*>(at);
-        if (event->len > 0 && name == event->name) reload_at_ns_ = read_mono_ns() + kReloadDelayNs;
-        at += sizeof(struct inotify_event) + event->len;
-      }
-    read_watch();
-  });
+  watch_.async_wait(
+      asio::posix::stream_descriptor::wait_read, [this](const boost::system::error_code& error) {
+        if (error) return;
+        alignas(struct inotify_event) char buffer[4096];
+        const std::string name = fs::path(options_.rules_file).filename().string();
+        for (ssize_t got; (got = ::read(watch_.native_handle(), buffer, sizeof(buffer))) > 0;)
+          for (char* at = buffer; at < buffer + got;) {
+            const auto* event = reinterpret_cast<const struct inotify_event*>(at);
+            if (event->len > 0 && name == event->name)
+              reload_at_ns_ = read_mono_ns() + kReloadDelayNs;
+            at += sizeof(struct inotify_event) + event->len;
+          }
+        read_watch();
+      });
 }
 
 void App::reload(const char* why) {
   ParseResult parsed = load_rules_file(options_.rules_file);
   std::vector<std::string> problems;
-  for (const Problem& problem : parsed.problems) problems.push_back(to_string(problem));
+  for (const Problem& problem : parsed.problems)
+    problems.push_back(to_string(problem));
   if (parsed.ok() && put_in_force(*parsed.rules, problems)) return;
   rules_error_ = problems.empty() ? "unknown" : problems.front();
-  for (const std::string& problem : problems) spdlog::error("reload ({}): {}", why, problem);
+  for (const std::string& problem : problems)
+    spdlog::error("reload ({}): {}", why, problem);
   spdlog::error("reload ({}): refused; the rules in force stay as they are", why);
 }
 
@@ -411,11 +424,13 @@ bool App::put_in_force(const RuleSet& rules, std::vector<std::string>& problems)
   for (const DomainRule& rule : rules.domains)
     for (const ServedDomain& served : domains_)
       if (served.domain->name() == rule.name && !served.domain->has_room_for(rule))
-        problems.push_back("domain " + rule.name + ": too many new limits at once; the slots of "
+        problems.push_back("domain " + rule.name +
+                           ": too many new limits at once; the slots of "
                            "removed ones rest for a minute");
   if (!problems.empty()) return false;
   const std::vector<RuleChange> changes = diff_rules(rules_, rules);
-  for (const RuleChange& change : changes) spdlog::info("rules: {}", printable(to_string(change)));
+  for (const RuleChange& change : changes)
+    spdlog::info("rules: {}", printable(to_string(change)));
   std::vector<InheritedFd> none;
   for (const DomainRule& rule : rules.domains) {
     const auto served = std::find_if(domains_.begin(), domains_.end(), [&](const ServedDomain& d) {
@@ -429,9 +444,9 @@ bool App::put_in_force(const RuleSet& rules, std::vector<std::string>& problems)
     }
   }
   std::erase_if(domains_, [&](ServedDomain& served) {
-    const bool stays = std::any_of(rules.domains.begin(), rules.domains.end(), [&](const auto& rule) {
-      return rule.name == served.domain->name();
-    });
+    const bool stays =
+        std::any_of(rules.domains.begin(), rules.domains.end(),
+                    [&](const auto& rule) { return rule.name == served.domain->name(); });
     if (stays) return false;
     notifier_.remove_fd("counters-" + served.domain->name());
     notifier_.remove_fd("ledger-" + served.domain->name());
@@ -448,9 +463,15 @@ bool App::put_in_force(const RuleSet& rules, std::vector<std::string>& problems)
 v1::AdminResponse App::answer(const v1::AdminRequest& request, bool may_change) {
   v1::AdminResponse response;
   switch (request.request_case()) {
-    case v1::AdminRequest::kStatus: fill_status(*response.mutable_status()); break;
-    case v1::AdminRequest::kLimits: fill_limits(request.limits(), *response.mutable_limits()); break;
-    case v1::AdminRequest::kClients: fill_clients(*response.mutable_clients()); break;
+    case v1::AdminRequest::kStatus:
+      fill_status(*response.mutable_status());
+      break;
+    case v1::AdminRequest::kLimits:
+      fill_limits(request.limits(), *response.mutable_limits());
+      break;
+    case v1::AdminRequest::kClients:
+      fill_clients(*response.mutable_clients());
+      break;
     case v1::AdminRequest::kApply:
       if (may_change || request.apply().dry_run())
         apply(request.apply(), *response.mutable_apply());
@@ -470,9 +491,11 @@ void App::apply(const v1::ApplyRequest& request, v1::ApplyResponse& response) {
       own_file ? load_rules_file(options_.rules_file)
                : parse_rules(request.text(),
                              request.file_name().empty() ? "<stdin>" : request.file_name());
-  for (const Problem& problem : parsed.problems) response.add_problems(to_string(problem));
+  for (const Problem& problem : parsed.problems)
+    response.add_problems(to_string(problem));
   if (!parsed.ok()) return;
-  for (const Problem& problem : parsed.rules->warnings) response.add_warnings(to_string(problem));
+  for (const Problem& problem : parsed.rules->warnings)
+    response.add_warnings(to_string(problem));
   for (const RuleChange& change : diff_rules(rules_, *parsed.rules))
     response.add_changes(to_string(change));
   if (request.dry_run()) return;
@@ -491,7 +514,8 @@ void App::apply(const v1::ApplyRequest& request, v1::ApplyResponse& response) {
   }
   std::vector<std::string> problems;
   response.set_applied(put_in_force(*parsed.rules, problems));
-  for (const std::string& problem : problems) response.add_problems(problem);
+  for (const std::string& problem : problems)
+    response.add_problems(problem);
 }
 
 void App::stop() {
@@ -504,7 +528,8 @@ void App::stop() {
   if (watch_.is_open()) watch_.close(ignored);
   if (http_) http_->stop();
   if (admin_) admin_->close();
-  for (ServedDomain& served : domains_) served.server->close();
+  for (ServedDomain& served : domains_)
+    served.server->close();
   io_.stop();
 }
 

@@ -69,9 +69,8 @@ Result<std::unique_ptr<Domain>> Domain::make(const DomainRule& rule, const Domai
   if (!domain->adopted_)
     if (const auto made = domain->make_counters(); !made) return made.error();
   if (const auto made = domain->make_rules(agent_epoch); !made) return made.error();
-  domain->minter_ =
-      std::make_unique<Minter>(domain->rules_, domain->counters_, domain->ledger_,
-                               domain->clocks_.mono_ns, options.stale_after_ns);
+  domain->minter_ = std::make_unique<Minter>(domain->rules_, domain->counters_, domain->ledger_,
+                                             domain->clocks_.mono_ns, options.stale_after_ns);
   domain->minter_->set_heartbeat(domain->clocks_.mono_ns());
   return domain;
 }
@@ -123,8 +122,8 @@ bool Domain::adopt_counters(Inherited& inherited) {
       ledger_map->size() < Ledger::bytes(g.limits_max, cells))
     return false;
   const Ledger ledger(ledger_map->data(), g.limits_max, cells);
-  counters_id_ = reinterpret_cast<const CountersHeader*>(counters_map->data())
-                     ->counters_id.load(kRelaxed);
+  counters_id_ =
+      reinterpret_cast<const CountersHeader*>(counters_map->data())->counters_id.load(kRelaxed);
   if (!ledger.fits(counters_id_)) return false;
   counters_ = CountersView(counters_map->data(), g);
   ledger_ = ledger;
@@ -133,7 +132,8 @@ bool Domain::adopt_counters(Inherited& inherited) {
   counters_map_ = std::move(*counters_map);
   ledger_map_ = std::move(*ledger_map);
   // Whoever waited in the old agent's queue asks anew.
-  for (std::uint32_t i = 0; i < g.waiters; ++i) counters_.waiter(i).state.store(0, kRelaxed);
+  for (std::uint32_t i = 0; i < g.waiters; ++i)
+    counters_.waiter(i).state.store(0, kRelaxed);
   return true;
 }
 
@@ -227,8 +227,8 @@ bool Domain::publish(const DomainRule& rule) noexcept {
   const auto table = static_cast<std::uint32_t>(~flip & 1);
   for (std::uint32_t i = 0; i < options_.limits_max; ++i)
     if (!used[i]) {
-      if (minter_->limit(i).active || ledger_.slot(i).state ==
-                                          static_cast<std::uint32_t>(SlotState::active))
+      if (minter_->limit(i).active ||
+          ledger_.slot(i).state == static_cast<std::uint32_t>(SlotState::active))
         retire(i, now_ns);
       RuleSlot& slot = rules_.rule(table, i);
       slot.state.store(ledger_.slot(i).state, kRelaxed);
@@ -246,7 +246,8 @@ bool Domain::publish(const DomainRule& rule) noexcept {
   // release: a reader that sees the flip sees the whole table.
   rules_.header().table_flip.store(((flip >> 1) + 1) << 1 | table, std::memory_order_release);
   failpoint("publish.after_flip");
-  for (const LimitRule& limit : rule_.limits) store_hot(slots_.at(limit.name), limit);
+  for (const LimitRule& limit : rule_.limits)
+    store_hot(slots_.at(limit.name), limit);
   minter_->tick();
   minter_->refresh_stats();
   return true;
@@ -287,8 +288,8 @@ void Domain::start(std::uint32_t index, const LimitRule& rule, bool fresh) {
   ledger.edge_mono_ns = edge;
   live.edge_mono_ns.store(edge, kRelaxed);
   if (!was_active)
-    live.lease_end_mono_ns.store(
-        clocks_.mono_ns() + static_cast<std::int64_t>(state.lease_ns), kRelaxed);
+    live.lease_end_mono_ns.store(clocks_.mono_ns() + static_cast<std::int64_t>(state.lease_ns),
+                                 kRelaxed);
   state.active = true;
   if (fresh) {
     state.stats = LimitStats{};
@@ -316,7 +317,8 @@ void Domain::write_rule(std::uint32_t table, std::uint32_t index, const LimitRul
   slot.safe_amount.store(terms.safe_amount, kRelaxed);
   slot.safe_period_ns.store(terms.safe_period_ns, kRelaxed);
   slot.safe_burst.store(terms.safe_burst, kRelaxed);
-  for (std::uint32_t c = 0; c < kClasses; ++c) slot.reserve[c].store(state.reserve[c], kRelaxed);
+  for (std::uint32_t c = 0; c < kClasses; ++c)
+    slot.reserve[c].store(state.reserve[c], kRelaxed);
   slot.stripe_set.store(state.stripe_set, kRelaxed);
   slot.stripes.store(state.stripe_set == 0 ? 0 : options_.cpus, kRelaxed);
   std::memset(slot.name, 0, sizeof(slot.name));
@@ -387,8 +389,7 @@ std::int64_t Domain::next_edge_ns(std::uint32_t index, std::int64_t now_ns) cons
   MintRule rule = state.terms.at(INT64_MIN);
   rule.edge_mono_ns = rules_.live(index).edge_mono_ns.load(kRelaxed);
   const std::int64_t last = newest_edge(rule, now_ns);
-  return last == INT64_MIN ? rule.edge_mono_ns
-                           : last + static_cast<std::int64_t>(rule.period_ns);
+  return last == INT64_MIN ? rule.edge_mono_ns : last + static_cast<std::int64_t>(rule.period_ns);
 }
 
 std::uint32_t Domain::free_stripe_set() const {
@@ -401,8 +402,7 @@ std::uint32_t Domain::free_stripe_set() const {
 }
 
 // Which stripe set the limit is to have: its own, a free one, or none.
-std::uint32_t Domain::stripes_for(std::uint32_t index, const LimitRule& rule,
-                                  double spent_per_s) {
+std::uint32_t Domain::stripes_for(std::uint32_t index, const LimitRule& rule, double spent_per_s) {
   const std::uint32_t now = minter_->limit(index).stripe_set;
   if (is_window(rule.algorithm) && rule.stripes != StripeMode::on) return 0;
   if (rule.stripes == StripeMode::off) return 0;

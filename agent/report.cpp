@@ -15,32 +15,46 @@ constexpr std::uint64_t kNsPerMs = 1'000'000;
 
 const char* name_of(Algorithm algorithm) {
   switch (algorithm) {
-    case Algorithm::token_bucket: return "token_bucket";
-    case Algorithm::leaky_bucket: return "leaky_bucket";
-    case Algorithm::fixed_window: return "fixed_window";
-    case Algorithm::sliding_window: return "sliding_window";
-    case Algorithm::none: break;
+    case Algorithm::token_bucket:
+      return "token_bucket";
+    case Algorithm::leaky_bucket:
+      return "leaky_bucket";
+    case Algorithm::fixed_window:
+      return "fixed_window";
+    case Algorithm::sliding_window:
+      return "sliding_window";
+    case Algorithm::none:
+      break;
   }
   return "none";
 }
 
 const char* name_of(Fallback fallback) {
   switch (fallback) {
-    case Fallback::local: return "local";
-    case Fallback::open: return "open";
-    case Fallback::closed: break;
+    case Fallback::local:
+      return "local";
+    case Fallback::open:
+      return "open";
+    case Fallback::closed:
+      break;
   }
   return "closed";
 }
 
 const char* name_of(CalendarUnit unit) {
   switch (unit) {
-    case CalendarUnit::none: return "";
-    case CalendarUnit::minute: return "minute";
-    case CalendarUnit::hour: return "hour";
-    case CalendarUnit::day: return "day";
-    case CalendarUnit::week: return "week";
-    case CalendarUnit::month: return "month";
+    case CalendarUnit::none:
+      return "";
+    case CalendarUnit::minute:
+      return "minute";
+    case CalendarUnit::hour:
+      return "hour";
+    case CalendarUnit::day:
+      return "day";
+    case CalendarUnit::week:
+      return "week";
+    case CalendarUnit::month:
+      return "month";
   }
   return "";
 }
@@ -86,7 +100,8 @@ void fill_limit(const Domain& domain, const LimitRule& rule, std::int64_t now_ns
   out.set_owed(state.waiters.owed());
   out.set_forged_total(stats.forged_total);
   out.set_lost_total(stats.lost_total);
-  for (const std::uint64_t tokens : state.reserve) out.add_reserve(tokens);
+  for (const std::uint64_t tokens : state.reserve)
+    out.add_reserve(tokens);
   if (const std::int64_t edge = domain.next_edge_ns(index, now_ns); edge > now_ns)
     out.set_next_edge_ms(static_cast<std::uint64_t>(edge - now_ns) / kNsPerMs);
   out.set_line(rule.line);

@@ -6,7 +6,8 @@ using weir::client::refused;
 using namespace weir::shm;
 
 extern "C" weir_status weir_try_acquire(weir_limit* limit, uint32_t n) {
-  if (limit == nullptr || n == 0) [[unlikely]] return WEIR_E_INVALID;
+  if (limit == nullptr || n == 0) [[unlikely]]
+    return WEIR_E_INVALID;
   // acquire: the pointers read below are at least as new as the expected word.
   const std::uint64_t expected = limit->expected.load(std::memory_order_acquire);
   const A64* hot = limit->hot.load(std::memory_order_relaxed);
@@ -20,7 +21,8 @@ extern "C" weir_status weir_try_acquire(weir_limit* limit, uint32_t n) {
   }
   CounterSlot& slot = *limit->slot.load(std::memory_order_relaxed);
   const Spend spend = n == 1 ? spend_one(slot) : spend_many(slot, n, 0);
-  if (spend == Spend::ok) [[likely]] return WEIR_ALLOW;
+  if (spend == Spend::ok) [[likely]]
+    return WEIR_ALLOW;
   return refused(*limit, n, 0);
 }
 

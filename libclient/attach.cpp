@@ -54,8 +54,8 @@ void start_connect(weir_client& client, std::int64_t now_own_ns) noexcept {
   address.sun_family = AF_UNIX;
   std::memcpy(address.sun_path, client.socket_path.c_str(), client.socket_path.size() + 1);
   if (::connect(fd.get(), reinterpret_cast<const struct sockaddr*>(&address), sizeof(address)) != 0)
-    return fail(client,
-                errno == EACCES || errno == EPERM ? WEIR_E_NOT_ALLOWED : WEIR_E_NO_AGENT, retry);
+    return fail(client, errno == EACCES || errno == EPERM ? WEIR_E_NOT_ALLOWED : WEIR_E_NO_AGENT,
+                retry);
   if (!peer_trusted(client, fd.get()))
     return fail(client, WEIR_E_UNTRUSTED, now_own_ns + kRefusedRetryNs);
   Frame hello = make_frame(FrameType::hello, kMajor, kMinor);
@@ -70,10 +70,14 @@ void start_connect(weir_client& client, std::int64_t now_own_ns) noexcept {
 
 weir_status status_of(std::uint32_t refusal) noexcept {
   switch (static_cast<Refusal>(refusal)) {
-    case Refusal::not_allowed: return WEIR_E_NOT_ALLOWED;
-    case Refusal::too_many: return WEIR_E_LIMIT;
-    case Refusal::version: return WEIR_E_VERSION;
-    default: return WEIR_E_BUSY;
+    case Refusal::not_allowed:
+      return WEIR_E_NOT_ALLOWED;
+    case Refusal::too_many:
+      return WEIR_E_LIMIT;
+    case Refusal::version:
+      return WEIR_E_VERSION;
+    default:
+      return WEIR_E_BUSY;
   }
 }
 
@@ -111,7 +115,9 @@ struct Received {
 Received receive(int fd) noexcept {
   Received got;
   alignas(struct cmsghdr) char control[CMSG_SPACE(sizeof(int) * 2)];
-  struct iovec part {&got.frame, sizeof(got.frame)};
+  struct iovec part {
+    &got.frame, sizeof(got.frame)
+  };
   struct msghdr message {};
   message.msg_iov = &part;
   message.msg_iovlen = 1;
@@ -172,8 +178,7 @@ void read_answer(weir_client& client, std::int64_t now_own_ns) noexcept {
     return fail(client, WEIR_E_UNTRUSTED, now_own_ns + kRefusedRetryNs);
   if (got.frame.type == static_cast<std::uint16_t>(FrameType::refuse))
     return fail(client, status_of(got.frame.first), now_own_ns + kRefusedRetryNs);
-  if (got.frame.major != kMajor)
-    return fail(client, WEIR_E_VERSION, now_own_ns + kRefusedRetryNs);
+  if (got.frame.major != kMajor) return fail(client, WEIR_E_VERSION, now_own_ns + kRefusedRetryNs);
   if (got.frame.type != static_cast<std::uint16_t>(FrameType::welcome) || !got.fds[0] ||
       !got.fds[1])
     return fail(client, WEIR_E_UNTRUSTED, now_own_ns + kRefusedRetryNs);
@@ -203,8 +208,10 @@ void step(weir_client& client, std::int64_t now_own_ns) noexcept {
 
 bool due(const weir_client& client, std::int64_t now_own_ns) noexcept {
   switch (client.link.load(kRelaxed)) {
-    case Link::idle: return now_own_ns >= client.next_attempt_ns.load(kRelaxed);
-    case Link::hello_sent: return true;
+    case Link::idle:
+      return now_own_ns >= client.next_attempt_ns.load(kRelaxed);
+    case Link::hello_sent:
+      return true;
     case Link::attached: {
       const Attachment* at = client.current.load(std::memory_order_acquire);
       return at != nullptr && !at->agent_alive(now_own_ns - at->offset_ns);
@@ -257,7 +264,9 @@ weir_status attach_within(weir_client& client, std::uint32_t timeout_ms) noexcep
     // A refusal is an answer; an absent agent may still come.
     if (link == Link::idle && state != WEIR_E_NO_AGENT) return state;
     if (now >= until) return state;
-    struct pollfd waiting {client.fd.load(kRelaxed), POLLIN, 0};
+    struct pollfd waiting {
+      client.fd.load(kRelaxed), POLLIN, 0
+    };
     ::poll(&waiting, waiting.fd >= 0 ? 1 : 0, kPollStepMs);
     if (link == Link::idle) client.next_attempt_ns.store(0, kRelaxed);
   }

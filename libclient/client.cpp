@@ -70,8 +70,7 @@ std::uint32_t uid_of_weir() {
 weir_options known_part(const weir_options* options) {
   weir_options known{};
   if (options == nullptr) return known;
-  std::memcpy(&known, options,
-              std::min<std::size_t>(options->struct_bytes, sizeof(known)));
+  std::memcpy(&known, options, std::min<std::size_t>(options->struct_bytes, sizeof(known)));
   return known;
 }
 
@@ -106,7 +105,8 @@ bool options_ok(const weir_limit_options& o) {
 class Setup {
  public:
   explicit Setup(weir_client& client) : client_(client) {
-    while (client_.busy.exchange(true, std::memory_order_acquire)) ::usleep(100);
+    while (client_.busy.exchange(true, std::memory_order_acquire))
+      ::usleep(100);
   }
   ~Setup() { client_.busy.store(false, std::memory_order_release); }
   Setup(const Setup&) = delete;
@@ -159,8 +159,8 @@ void weir_close(weir_client* client) {
   delete client;
 }
 
-weir_status weir_limit_get(weir_client* client, const char* name,
-                           const weir_limit_options* options, weir_limit** limit) {
+weir_status weir_limit_get(weir_client* client, const char* name, const weir_limit_options* options,
+                           weir_limit** limit) {
   if (client == nullptr || name == nullptr || limit == nullptr) return WEIR_E_INVALID;
   const std::size_t length = ::strnlen(name, kNameBytesMax + 1);
   if (length == 0 || length > kNameBytesMax) return WEIR_E_INVALID;
@@ -208,7 +208,8 @@ weir_status weir_drain(weir_limit* limit, uint64_t* taken) {
   const std::uint32_t count = limit->stripe_count.load(kRelaxed);
   if (stripes != nullptr)
     for (std::uint64_t n = std::uint64_t{1} << 40; n != 0; n >>= 1)
-      while (take_from_stripe(limit->rseq_area, stripes, count, n)) sum += n;
+      while (take_from_stripe(limit->rseq_area, stripes, count, n))
+        sum += n;
   if (taken != nullptr) *taken = sum;
   return WEIR_OK;
 }
@@ -267,20 +268,34 @@ weir_status weir_attach(weir_client* client, uint32_t timeout_ms) {
 
 const char* weir_strerror(weir_status status) {
   switch (status) {
-    case WEIR_ALLOW: return "allowed";
-    case WEIR_DENY: return "refused: the limit is reached";
-    case WEIR_PENDING: return "still waiting";
-    case WEIR_E_INVALID: return "an argument is out of its range";
-    case WEIR_E_NO_AGENT: return "no weir-agent answers at the socket; is it running?";
-    case WEIR_E_NO_MEMORY: return "out of memory or file descriptors";
-    case WEIR_E_VERSION: return "weir-agent and libweir are of different major versions";
-    case WEIR_E_NOT_ALLOWED: return "this user may not use the domain; join its group";
-    case WEIR_E_LIMIT: return "too many connections of this user, or too many limits";
-    case WEIR_E_BUSY: return "weir-agent takes no more clients at the moment";
-    case WEIR_E_UNTRUSTED: return "whoever answers at the socket is not a weir-agent";
-    case WEIR_E_TOO_LARGE: return "more tokens than the limit's bucket can ever hold";
-    case WEIR_E_UNKNOWN: return "no such limit";
-    default: return "unknown status";
+    case WEIR_ALLOW:
+      return "allowed";
+    case WEIR_DENY:
+      return "refused: the limit is reached";
+    case WEIR_PENDING:
+      return "still waiting";
+    case WEIR_E_INVALID:
+      return "an argument is out of its range";
+    case WEIR_E_NO_AGENT:
+      return "no weir-agent answers at the socket; is it running?";
+    case WEIR_E_NO_MEMORY:
+      return "out of memory or file descriptors";
+    case WEIR_E_VERSION:
+      return "weir-agent and libweir are of different major versions";
+    case WEIR_E_NOT_ALLOWED:
+      return "this user may not use the domain; join its group";
+    case WEIR_E_LIMIT:
+      return "too many connections of this user, or too many limits";
+    case WEIR_E_BUSY:
+      return "weir-agent takes no more clients at the moment";
+    case WEIR_E_UNTRUSTED:
+      return "whoever answers at the socket is not a weir-agent";
+    case WEIR_E_TOO_LARGE:
+      return "more tokens than the limit's bucket can ever hold";
+    case WEIR_E_UNKNOWN:
+      return "no such limit";
+    default:
+      return "unknown status";
   }
 }
 

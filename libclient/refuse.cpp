@@ -40,8 +40,8 @@ bool mint_here(const weir_limit& limit, const Attachment& at, const RuleCopy& ru
   if (!plan.write) return false;
 
   A64& office = at.counters.header().office;
-  const auto term_ns = static_cast<std::int64_t>(
-      at.rules.header().client_term_ns.load(std::memory_order_relaxed));
+  const auto term_ns =
+      static_cast<std::int64_t>(at.rules.header().client_term_ns.load(std::memory_order_relaxed));
   const Term term = take_office(office, limit.client->holder, now_ns, term_ns);
   if (!term) return false;
   const MintResult result = mint(
@@ -109,9 +109,8 @@ bool outdated(const weir_limit& limit) noexcept {
   const Attachment* current = limit.client->current.load(std::memory_order_acquire);
   const Attachment* at = limit.attachment.load(std::memory_order_acquire);
   if (!at->is_private) return true;
-  return current != nullptr &&
-         current->rules.header().table_flip.load(std::memory_order_relaxed) !=
-             limit.seen_flip.load(std::memory_order_relaxed);
+  return current != nullptr && current->rules.header().table_flip.load(std::memory_order_relaxed) !=
+                                   limit.seen_flip.load(std::memory_order_relaxed);
 }
 
 }  // namespace
@@ -130,7 +129,8 @@ weir_status refused(weir_limit& limit, std::uint64_t n, std::uint64_t reserve) n
   // The first refusal under an epoch looks, then the 2nd, 4th, 8th: a slow caller finds a dead
   // agent at once, a fast one reads the clock a few times a tick.
   const std::uint32_t count = ++streak.count;
-  if ((count & (count - 1)) != 0 && !streak.stale) [[likely]] return WEIR_DENY;
+  if ((count & (count - 1)) != 0 && !streak.stale) [[likely]]
+    return WEIR_DENY;
   return look(limit, n, reserve);
 }
 

@@ -86,8 +86,10 @@ bool make_private(weir_limit& limit, const weir_limit_options* options) noexcept
   limit.mode = WEIR_MODE_OPEN;
   weir_limit_options given{};
   if (options != nullptr) given = *options;
-  if (given.mode != WEIR_MODE_DEFAULT) limit.mode = given.mode;
-  else if (given.amount != 0) limit.mode = WEIR_MODE_LOCAL;
+  if (given.mode != WEIR_MODE_DEFAULT)
+    limit.mode = given.mode;
+  else if (given.amount != 0)
+    limit.mode = WEIR_MODE_LOCAL;
   if (given.period_ns == 0) given.period_ns = 1'000'000'000;
   if (given.burst == 0) given.burst = given.amount == 0 ? 1 : given.amount;
 

@@ -30,8 +30,8 @@ struct Wait {
   std::uint32_t tokens;
   std::int32_t priority_class;
   Stage stage;
-  std::uint32_t cell;      // index in the segment
-  std::uint32_t bit;       // in the client's mask
+  std::uint32_t cell;  // index in the segment
+  std::uint32_t bit;   // in the client's mask
   std::uint32_t sequence;
   weir_status answer;
 };
@@ -78,8 +78,8 @@ bool enqueue(Wait& wait) noexcept {
   wait.sequence = client.wait_sequence.fetch_add(1, kRelaxed) & (~0U >> 2);
   WaiterCell& cell = wait.attachment->counters.waiter(wait.cell);
   cell.limit_index.store(wait.limit->index.load(kRelaxed), kRelaxed);
-  cell.limit_generation.store(
-      static_cast<std::uint32_t>(wait.limit->expected.load(kRelaxed) >> 32), kRelaxed);
+  cell.limit_generation.store(static_cast<std::uint32_t>(wait.limit->expected.load(kRelaxed) >> 32),
+                              kRelaxed);
   cell.priority_class.store(static_cast<std::uint32_t>(wait.priority_class), kRelaxed);
   cell.tokens.store(wait.tokens, kRelaxed);
   // release: whoever sees the cell waiting sees what it waits for.
@@ -94,8 +94,7 @@ bool leave_queue(Wait& wait) noexcept {
   std::uint32_t expected = waiter_word(wait.sequence, WaiterState::waiting);
   const bool left = cell_state(wait).compare_exchange_strong(
       expected, waiter_word(wait.sequence, WaiterState::cancelled), std::memory_order_acq_rel);
-  const bool granted =
-      !left && expected == waiter_word(wait.sequence, WaiterState::granted);
+  const bool granted = !left && expected == waiter_word(wait.sequence, WaiterState::granted);
   free_cell(wait);
   return granted;
 }
@@ -111,8 +110,7 @@ weir_status retry(Wait& wait, std::int64_t now_own_ns, std::uint64_t& poll_after
     return finish(wait, WEIR_ALLOW);
   if (now_own_ns >= wait.deadline_own_ns) return finish(wait, WEIR_DENY);
   std::uint64_t likely = 0;
-  const weir_status status =
-      estimate_wait(*wait.limit, wait.tokens, wait.priority_class, likely);
+  const weir_status status = estimate_wait(*wait.limit, wait.tokens, wait.priority_class, likely);
   if (status != WEIR_OK) return finish(wait, status);
   const auto left = static_cast<std::uint64_t>(wait.deadline_own_ns - now_own_ns);
   if (likely < kPollMinNs) likely = kPollMinNs;
@@ -128,9 +126,8 @@ weir_status poll_queue(Wait& wait, std::int64_t now_own_ns, std::uint64_t& poll_
     free_cell(wait);
     return finish(wait, WEIR_ALLOW);
   }
-  const bool alive =
-      wait.attachment->agent_alive(now_own_ns - wait.attachment->offset_ns) &&
-      wait.limit->attachment.load(std::memory_order_acquire) == wait.attachment;
+  const bool alive = wait.attachment->agent_alive(now_own_ns - wait.attachment->offset_ns) &&
+                     wait.limit->attachment.load(std::memory_order_acquire) == wait.attachment;
   const bool refused_by_agent = word != waiter_word(wait.sequence, WaiterState::waiting);
   if (now_own_ns >= wait.deadline_own_ns)
     return finish(wait, leave_queue(wait) ? WEIR_ALLOW : WEIR_DENY);
@@ -184,8 +181,8 @@ weir_status begin(weir_limit* limit, std::uint32_t n, std::int32_t priority_clas
   if (estimate_wait(*limit, n, priority_class, wait_ns) != WEIR_OK || wait_ns > timeout_ns)
     return finish(wait, WEIR_DENY);
   wait.attachment = limit->attachment.load(std::memory_order_acquire);
-  wait.stage = alive && !wait.attachment->is_private && enqueue(wait) ? Stage::queued
-                                                                      : Stage::retrying;
+  wait.stage =
+      alive && !wait.attachment->is_private && enqueue(wait) ? Stage::queued : Stage::retrying;
   return WEIR_PENDING;
 }
 

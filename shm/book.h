@@ -44,14 +44,14 @@ constexpr std::uint64_t decode_level(std::uint32_t field) noexcept {
 }
 
 struct Book {
-  std::int64_t time_ns = 0;   // not after now
+  std::int64_t time_ns = 0;  // not after now
   std::uint64_t level = 0;
 };
 
 // Times are rounded up to a unit: an interval may lose 64 ns, never gain any.
 constexpr std::uint64_t encode_book(std::int64_t time_ns, std::uint64_t level) noexcept {
-  const auto units = (static_cast<std::uint64_t>(time_ns) + (1U << kBookUnitShift) - 1)
-                     >> kBookUnitShift;
+  const auto units =
+      (static_cast<std::uint64_t>(time_ns) + (1U << kBookUnitShift) - 1) >> kBookUnitShift;
   return (units & kBookTimeMask) << 20 | encode_level(level);
 }
 

@@ -47,10 +47,12 @@ inline void shut_gate(CounterSlot& slot, std::uint64_t epoch, std::int64_t seen)
 // One token, no reserve: one atomic.
 inline Spend spend_one(CounterSlot& slot) noexcept {
   std::uint64_t epoch;
-  if (gate_refuses(slot, 1, 0, epoch)) [[unlikely]] return Spend::refused;
+  if (gate_refuses(slot, 1, 0, epoch)) [[unlikely]]
+    return Spend::refused;
   // relaxed: the word itself is all that is decided here; nothing else is published by it.
   const std::int64_t before = tokens_of(slot.tokens.fetch_sub(1, std::memory_order_relaxed));
-  if (before >= 1) [[likely]] return Spend::ok;
+  if (before >= 1) [[likely]]
+    return Spend::ok;
   shut_gate(slot, epoch, before);
   return Spend::refused;
 }

@@ -36,7 +36,7 @@ inline constexpr std::uint32_t kCpusMax = 1024;
 inline constexpr std::uint32_t kStripeSetsMax = 1024;
 inline constexpr std::uint32_t kWaitersMax = 65536;
 inline constexpr std::size_t kNameBytesMax = 127;  // of a limit's name, without the final zero
-inline constexpr std::uint32_t kClasses = 4;       // critical_plus, critical, sheddable_plus, sheddable
+inline constexpr std::uint32_t kClasses = 4;  // critical_plus, critical, sheddable_plus, sheddable
 inline constexpr std::uint64_t kBurstMax = 1ULL << 40;
 
 constexpr std::uint64_t version_word(std::uint32_t major, std::uint32_t minor) noexcept {
@@ -109,13 +109,13 @@ enum class SlotState : std::uint32_t { empty = 0, active = 1, tombstone = 2 };
 // One limit's configuration. There are two tables of these and a flip word: the agent fills the
 // table that nobody reads and flips, so that a dead writer leaves the old table whole.
 struct alignas(kLineBytes) RuleSlot {
-  A32 state;       // SlotState
-  A32 generation;  // raised whenever the slot changes its owner
-  A32 algorithm;   // Algorithm
-  A32 fallback;    // Fallback
-  A64 amount;      // tokens minted in each period (windows: the whole window's tokens)
-  A64 period_ns;   // windows: the window's length
-  A64 burst;       // the most that the bucket may hold (windows: equal to amount)
+  A32 state;        // SlotState
+  A32 generation;   // raised whenever the slot changes its owner
+  A32 algorithm;    // Algorithm
+  A32 fallback;     // Fallback
+  A64 amount;       // tokens minted in each period (windows: the whole window's tokens)
+  A64 period_ns;    // windows: the window's length
+  A64 burst;        // the most that the bucket may hold (windows: equal to amount)
   A64 tail_amount;  // the rate between the lease's end and the tail's end
   A64 tail_period_ns;
   A64 safe_amount;  // the rate after the tail, when fallback is local
@@ -146,12 +146,12 @@ struct alignas(kLineBytes) LiveSlot {
   A64 minted_total;
   A64 spent_total;
   A64 refused_total;
-  A64 level;                  // tokens that can be spent now
-  A64 spent_per_s_milli;      // smoothed over about a second
+  A64 level;              // tokens that can be spent now
+  A64 spent_per_s_milli;  // smoothed over about a second
   A64 refused_per_s_milli;
-  A64 waiting;                // waiters in the queue
-  A64 forged_total;           // words that had to be healed or cut
-  A64 lost_total;             // minted tokens that a dead or late minter never delivered
+  A64 waiting;       // waiters in the queue
+  A64 forged_total;  // words that had to be healed or cut
+  A64 lost_total;    // minted tokens that a dead or late minter never delivered
   A64 reserved[2];
 };
 static_assert(sizeof(LiveSlot) == 128);

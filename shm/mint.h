@@ -41,7 +41,7 @@ struct MintRule {
   std::uint64_t amount = 0;
   std::uint64_t period_ns = 0;
   std::uint64_t burst = 0;
-  std::int64_t edge_mono_ns = 0;      // fixed windows
+  std::int64_t edge_mono_ns = 0;          // fixed windows
   std::int64_t until_mono_ns = kForever;  // the rule holds before this instant
 };
 
@@ -77,9 +77,9 @@ struct LimitTerms {
 };
 
 struct MintPlan {
-  std::uint64_t pay = 0;      // tokens to deliver after the claim
-  std::uint64_t left = 0;     // what of the level is believed
-  std::int64_t time_ns = 0;   // the book's new entries
+  std::uint64_t pay = 0;     // tokens to deliver after the claim
+  std::uint64_t left = 0;    // what of the level is believed
+  std::int64_t time_ns = 0;  // the book's new entries
   std::uint64_t level = 0;
   bool forged = false;        // the level was above anything that a mint left there
   std::uint64_t lowered = 0;  // tokens that a lowered burst takes out
@@ -106,10 +106,9 @@ constexpr void plan_bucket(MintPlan& plan, const MintRule& rule, const Book& boo
   // Clipped: the bucket was full for a while, and that time is gone. Otherwise what is not yet a
   // whole token stays in the time.
   plan.time_ns = accrued >= room ? now_ns
-                 : plan.pay == 0
-                     ? book.time_ns
-                     : book.time_ns + static_cast<std::int64_t>(
-                                          mul_div_up(plan.pay, rule.period_ns, rule.amount));
+                 : plan.pay == 0 ? book.time_ns
+                                 : book.time_ns + static_cast<std::int64_t>(mul_div_up(
+                                                      plan.pay, rule.period_ns, rule.amount));
   plan.level = left + plan.pay;
 }
 
@@ -156,10 +155,19 @@ constexpr MintPlan plan_mint(const MintRule& rule, const Book& book, std::uint64
   const std::int64_t end_ns = std::max(cut_short ? rule.until_mono_ns : now_ns, book.time_ns);
   switch (rule.algorithm) {
     case Algorithm::token_bucket:
-    case Algorithm::leaky_bucket: detail::plan_bucket(plan, rule, book, left, end_ns); break;
-    case Algorithm::fixed_window: detail::plan_fixed(plan, rule, book, left, end_ns); break;
-    case Algorithm::sliding_window: detail::plan_sliding(plan, rule, book, left, end_ns); break;
-    case Algorithm::none: plan.time_ns = end_ns; plan.level = left; break;
+    case Algorithm::leaky_bucket:
+      detail::plan_bucket(plan, rule, book, left, end_ns);
+      break;
+    case Algorithm::fixed_window:
+      detail::plan_fixed(plan, rule, book, left, end_ns);
+      break;
+    case Algorithm::sliding_window:
+      detail::plan_sliding(plan, rule, book, left, end_ns);
+      break;
+    case Algorithm::none:
+      plan.time_ns = end_ns;
+      plan.level = left;
+      break;
   }
   if (cut_short) {
     // The next rule starts at its own instant; a fraction of a token is lost between the two.
@@ -228,8 +236,8 @@ inline void reopen_gate(CounterSlot& slot) noexcept {
 
 struct MintResult {
   std::uint64_t delivered = 0;
-  std::uint64_t lost = 0;   // claimed, and then a later mint was first
-  bool forged = false;      // tokens that nobody minted were taken out
+  std::uint64_t lost = 0;  // claimed, and then a later mint was first
+  bool forged = false;     // tokens that nobody minted were taken out
   bool moved_in = false;
   std::uint64_t level = 0;  // as entered in the book
 };
@@ -261,8 +269,8 @@ MintResult mint(CounterSlot& slot, const LimitTerms& terms, const Elsewhere& els
     const std::uint64_t fenced = fence(slot);
     const std::int64_t seen = tokens_of(fenced);
     const std::uint64_t returned = slot.returned.exchange(0, std::memory_order_relaxed);
-    const MintPlan plan = plan_with(
-        seen <= 0 ? 0 : std::min(static_cast<std::uint64_t>(seen), kBurstMax), returned);
+    const MintPlan plan =
+        plan_with(seen <= 0 ? 0 : std::min(static_cast<std::uint64_t>(seen), kBurstMax), returned);
     result.forged = result.forged || plan.forged;
     result.level = plan.level;
     if (!slot.book.compare_exchange_strong(word, encode_book(plan.time_ns, plan.level),
@@ -285,8 +293,10 @@ MintResult mint(CounterSlot& slot, const LimitTerms& terms, const Elsewhere& els
 
 // The last step of a mint: whoever waits or has a stripe has been served by now.
 inline void finish_mint(CounterSlot& slot, const MintResult& result) noexcept {
-  if (result.delivered > 0 || result.moved_in) open_gate(slot);
-  else reopen_gate(slot);
+  if (result.delivered > 0 || result.moved_in)
+    open_gate(slot);
+  else
+    reopen_gate(slot);
 }
 
 }  // namespace weir::shm

@@ -90,8 +90,8 @@ Result<Mapping> map_segment(int fd, std::size_t bytes, bool writable) noexcept {
   try {
     Mapping mapping;
     const Mappable mappable(fd);
-    auto* region = ::new (static_cast<void*>(mapping.region_)) bip::mapped_region(
-        mappable, writable ? bip::read_write : bip::read_only, 0, bytes);
+    auto* region = ::new (static_cast<void*>(mapping.region_))
+        bip::mapped_region(mappable, writable ? bip::read_write : bip::read_only, 0, bytes);
     mapping.base_ = static_cast<std::byte*>(region->get_address());
     mapping.bytes_ = region->get_size();
     return mapping;

@@ -53,30 +53,29 @@ namespace detail {
 
 // Layout of the kernel's struct rseq: cpu_id at 4, rseq_cs at 8. The store of rseq_cs comes
 // immediately before the sequence; the last instruction of the sequence is its commit.
-#define WEIR_RSEQ_TABLE                  \
-  ".pushsection __rseq_cs, \"aw\"\n\t"   \
-  ".balign 32\n\t"                       \
-  "77:\n\t"                              \
-  ".long 0, 0\n\t"                       \
-  ".quad 1f, (2f - 1f), 4f\n\t"          \
-  ".popsection\n\t"                      \
-  "leaq 77b(%%rip), %%rax\n\t"           \
-  "movq %%rax, %%fs:8(%[area])\n\t"      \
+#define WEIR_RSEQ_TABLE                \
+  ".pushsection __rseq_cs, \"aw\"\n\t" \
+  ".balign 32\n\t"                     \
+  "77:\n\t"                            \
+  ".long 0, 0\n\t"                     \
+  ".quad 1f, (2f - 1f), 4f\n\t"        \
+  ".popsection\n\t"                    \
+  "leaq 77b(%%rip), %%rax\n\t"         \
+  "movq %%rax, %%fs:8(%[area])\n\t"    \
   "1:\n\t"
 // The four bytes before the abort handler are the signature that glibc registered.
-#define WEIR_RSEQ_ABORT                          \
-  "2:\n\t"                                       \
-  ".pushsection __rseq_failure, \"ax\"\n\t"      \
-  ".byte 0x0f, 0xb9, 0x3d\n\t"                   \
-  ".long 0x53053053\n\t"                         \
-  "4:\n\t"                                       \
-  "jmp %l[aborted]\n\t"                          \
+#define WEIR_RSEQ_ABORT                     \
+  "2:\n\t"                                  \
+  ".pushsection __rseq_failure, \"ax\"\n\t" \
+  ".byte 0x0f, 0xb9, 0x3d\n\t"              \
+  ".long 0x53053053\n\t"                    \
+  "4:\n\t"                                  \
+  "jmp %l[aborted]\n\t"                     \
   ".popsection\n\t"
 
 enum class Sequence { done, dry, aborted };
 
-__attribute__((always_inline)) inline Sequence take_sequence(std::ptrdiff_t area,
-                                                             StripeCell* cells,
+__attribute__((always_inline)) inline Sequence take_sequence(std::ptrdiff_t area, StripeCell* cells,
                                                              std::uint64_t stripes,
                                                              std::uint64_t n) noexcept {
   asm goto(WEIR_RSEQ_TABLE
@@ -155,7 +154,8 @@ inline void count_on_lane(std::ptrdiff_t area, A64* lanes, std::size_t stride,
   if (area != 0) [[likely]]
     for (int i = 0; i < kStripeAttemptsMax; ++i) {
       const auto result = detail::add_sequence(area, lanes, stride, cpus);
-      if (result == detail::Sequence::done) [[likely]] return;
+      if (result == detail::Sequence::done) [[likely]]
+        return;
       if (result == detail::Sequence::dry) break;
     }
 #else

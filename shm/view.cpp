@@ -31,7 +31,8 @@ void copy_slot(const RuleSlot& slot, const LiveSlot& live, RuleCopy& copy) noexc
   terms.lease_end_mono_ns = read(live.lease_end_mono_ns);
   terms.tail_end_mono_ns = read(live.tail_end_mono_ns);
   terms.edge_mono_ns = read(live.edge_mono_ns);
-  for (std::uint32_t i = 0; i < kClasses; ++i) copy.reserve[i] = read(slot.reserve[i]);
+  for (std::uint32_t i = 0; i < kClasses; ++i)
+    copy.reserve[i] = read(slot.reserve[i]);
   copy.stripe_set = read(slot.stripe_set);
   copy.stripes = read(slot.stripes);
   std::memcpy(copy.name, slot.name, sizeof(copy.name));
@@ -106,8 +107,7 @@ Result<CountersGeometry> validate_counters(std::span<const std::byte> bytes) noe
     return wrong(Errc::bad_magic, "counters segment: wrong magic");
   if (version >> 32 != kMajor)
     return wrong(Errc::wrong_major, "counters segment: made by another major version of weir");
-  const CountersGeometry g{read(h.limits_max), read(h.cpus), read(h.stripe_sets),
-                           read(h.waiters)};
+  const CountersGeometry g{read(h.limits_max), read(h.cpus), read(h.stripe_sets), read(h.waiters)};
   if (g.limits_max == 0 || g.limits_max > kLimitsMax || g.cpus > kCpusMax ||
       g.stripe_sets > kStripeSetsMax || g.waiters > kWaitersMax)
     return wrong(Errc::bad_geometry, "counters segment: counts out of range");

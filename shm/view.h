@@ -99,8 +99,7 @@ class CountersView {
   std::uint64_t refused(std::uint32_t index) const noexcept {
     std::uint64_t sum = 0;
     for (std::uint32_t cpu = 0; cpu <= geometry_.cpus; ++cpu)
-      sum += at<A64>(geometry_.lane_offset() + geometry_.lane_stride() * cpu +
-                     sizeof(A64) * index)
+      sum += at<A64>(geometry_.lane_offset() + geometry_.lane_stride() * cpu + sizeof(A64) * index)
                  .load(std::memory_order_relaxed);
     return sum;
   }

@@ -54,12 +54,14 @@ class AdminServer::Session : public std::enable_shared_from_this<Session> {
       response = server_.handler_(request, may_change_);
     answer_ = net::encode_frame(response);
     if (answer_.empty()) return end();
-    asio::async_write(socket_, asio::buffer(answer_),
-                      [self = shared_from_this()](const boost::system::error_code& failed,
-                                                  std::size_t) {
-                        if (failed) self->end();
-                        else self->read();
-                      });
+    asio::async_write(
+        socket_, asio::buffer(answer_),
+        [self = shared_from_this()](const boost::system::error_code& failed, std::size_t) {
+          if (failed)
+            self->end();
+          else
+            self->read();
+        });
   }
 
   // A peer that neither asks nor reads is let go.
@@ -120,7 +122,8 @@ void AdminServer::close() noexcept {
     ::unlink(path_.c_str());
   }
   pause_.cancel();
-  for (const auto& session : sessions_) session->close();
+  for (const auto& session : sessions_)
+    session->close();
   sessions_.clear();
 }
 

@@ -79,11 +79,15 @@ bool read_peer(int fd, Peer& peer) noexcept {
 Access resolve_access(const DomainRule& rule) noexcept {
   Access access;
   for (const std::string& name : rule.users)
-    if (const auto uid = uid_of(name)) access.users.push_back(*uid);
-    else access.unknown.push_back("user " + name);
+    if (const auto uid = uid_of(name))
+      access.users.push_back(*uid);
+    else
+      access.unknown.push_back("user " + name);
   for (const std::string& name : rule.groups)
-    if (const auto gid = gid_of(name)) access.groups.push_back(*gid);
-    else access.unknown.push_back("group " + name);
+    if (const auto gid = gid_of(name))
+      access.groups.push_back(*gid);
+    else
+      access.unknown.push_back("group " + name);
   return access;
 }
 
@@ -100,7 +104,8 @@ bool may_attach(const Access& access, const Peer& peer) noexcept {
 std::string command_of(pid_t pid) noexcept {
   if (pid <= 0) return {};
   std::string text = read_file("/proc/" + std::to_string(pid) + "/comm", 256).text;
-  while (!text.empty() && text.back() == '\n') text.pop_back();
+  while (!text.empty() && text.back() == '\n')
+    text.pop_back();
   return text;
 }
 

@@ -23,9 +23,8 @@ class AttachQuota {
     if (users_.size() >= kUsersMax && !users_.contains(uid)) forget_idle(now_ns);
     if (users_.size() >= kUsersMax && !users_.contains(uid)) return Verdict::too_fast;
     User& user = users_.try_emplace(uid, User{0, kAttachBurst, now_ns}).first->second;
-    user.tokens = std::min(kAttachBurst,
-                           user.tokens + static_cast<double>(now_ns - user.at_ns) / 1e9 *
-                                             kAttachesPerSecond);
+    user.tokens = std::min(kAttachBurst, user.tokens + static_cast<double>(now_ns - user.at_ns) /
+                                                           1e9 * kAttachesPerSecond);
     user.at_ns = now_ns;
     if (user.tokens < 1) return Verdict::too_fast;
     user.tokens -= 1;

@@ -93,8 +93,10 @@ std::string AttachServer::listen(const std::string& path, Fd inherited) noexcept
 void AttachServer::set_access(const DomainRule& rule) {
   access_ = resolve_access(rule);
   for (const std::string& name : access_.unknown)
-    spdlog::warn("domain {}: no such {} on this host; it may attach once it exists and the rules "
-                 "are applied again", printable(rule.name), printable(name));
+    spdlog::warn(
+        "domain {}: no such {} on this host; it may attach once it exists and the rules "
+        "are applied again",
+        printable(rule.name), printable(name));
 }
 
 void AttachServer::close() noexcept {
@@ -104,7 +106,8 @@ void AttachServer::close() noexcept {
     if (owns_path_) ::unlink(path_.c_str());
   }
   pause_.cancel();
-  while (!connections_.empty()) drop(connections_.begin()->second);
+  while (!connections_.empty())
+    drop(connections_.begin()->second);
 }
 
 void AttachServer::wait_accept() {
@@ -155,7 +158,8 @@ void AttachServer::admit(Fd fd) {
     return say("as many connections as the agent takes");
   }
   switch (quota_.take(peer.uid, clock_())) {
-    case AttachQuota::Verdict::ok: break;
+    case AttachQuota::Verdict::ok:
+      break;
     case AttachQuota::Verdict::too_many:
       refuse(fd.get(), Refusal::too_many);
       return say("the user holds as many connections as one user may");
@@ -228,7 +232,8 @@ bool AttachServer::handle(Connection& connection, const Frame& frame, std::size_
         rang_();
       }
       break;
-    default: break;  // of a newer minor version
+    default:
+      break;  // of a newer minor version
   }
   return true;
 }
@@ -244,9 +249,10 @@ bool AttachServer::welcome(Connection& connection, const Frame& hello) {
   if (hello.major != kMajor) {
     refuse(fd, Refusal::version);
     ++stats_.refused_total;
-    spdlog::warn("attach refused: pid {} speaks layout version {}.{}, this agent {}.{}; bring "
-                 "libweir and weir-agent to the same major version",
-                 connection.info.peer.pid, hello.major, hello.minor, kMajor, kMinor);
+    spdlog::warn(
+        "attach refused: pid {} speaks layout version {}.{}, this agent {}.{}; bring "
+        "libweir and weir-agent to the same major version",
+        connection.info.peer.pid, hello.major, hello.minor, kMajor, kMinor);
     return false;
   }
   const std::uint32_t id = free_id();
@@ -263,7 +269,9 @@ bool AttachServer::welcome(Connection& connection, const Frame& hello) {
 
   const int fds[2] = {domain_.rules_fd(), domain_.counters_fd()};
   alignas(struct cmsghdr) char control[CMSG_SPACE(sizeof(fds))] = {};
-  struct iovec part {&answer, sizeof(answer)};
+  struct iovec part {
+    &answer, sizeof(answer)
+  };
   struct msghdr message {};
   message.msg_iov = &part;
   message.msg_iovlen = 1;
@@ -283,8 +291,8 @@ bool AttachServer::welcome(Connection& connection, const Frame& hello) {
   connection.info.attached = true;
   connection.info.major = hello.major;
   connection.info.minor = hello.minor;
-  connection.info.label = printable(std::string_view(
-      hello.label.data(), ::strnlen(hello.label.data(), hello.label.size())));
+  connection.info.label = printable(
+      std::string_view(hello.label.data(), ::strnlen(hello.label.data(), hello.label.size())));
   return true;
 }
 
@@ -317,7 +325,8 @@ void AttachServer::sweep() {
   for (const auto& [fd, connection] : connections_)
     if (!connection->info.attached && now - connection->info.since_ns > kHelloDeadlineNs)
       late.push_back(connection);
-  for (const auto& connection : late) drop(connection);
+  for (const auto& connection : late)
+    drop(connection);
 }
 
 std::vector<const ClientInfo*> AttachServer::clients() const {

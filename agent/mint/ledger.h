@@ -66,15 +66,15 @@ class Ledger {
                                             sizeof(LedgerSlot) * limits_max_)[cell];
   }
   void format(std::uint64_t counters_id) const noexcept {
-    header() = {kLedgerMagic, kLedgerVersion, limits_max_, stripe_cells_, sizeof(LedgerSlot),
-                counters_id};
+    header() = {kLedgerMagic,  kLedgerVersion,     limits_max_,
+                stripe_cells_, sizeof(LedgerSlot), counters_id};
   }
   // Whether this memory is a ledger for just those counters.
   bool fits(std::uint64_t counters_id) const noexcept {
     const LedgerHeader& h = header();
-    return h.magic == kLedgerMagic && h.version == kLedgerVersion &&
-           h.limits_max == limits_max_ && h.stripe_cells == stripe_cells_ &&
-           h.slot_bytes == sizeof(LedgerSlot) && h.counters_id == counters_id;
+    return h.magic == kLedgerMagic && h.version == kLedgerVersion && h.limits_max == limits_max_ &&
+           h.stripe_cells == stripe_cells_ && h.slot_bytes == sizeof(LedgerSlot) &&
+           h.counters_id == counters_id;
   }
 
  private:

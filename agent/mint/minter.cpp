@@ -171,8 +171,8 @@ void Minter::mint_sliding(std::uint32_t index, LimitState& limit) {
   const std::uint64_t kept = std::min(left, allowed);
   const std::uint64_t pay = allowed - kept;
   result.level = allowed;
-  const std::uint64_t next = encode_book(std::max(now_ns, decode_book(word, now_ns).time_ns + kBookUnitNs),
-                                         allowed);
+  const std::uint64_t next =
+      encode_book(std::max(now_ns, decode_book(word, now_ns).time_ns + kBookUnitNs), allowed);
   if (!slot.book.compare_exchange_strong(word, next, std::memory_order_acq_rel, kRelaxed)) return;
   ledger.book_word = next;
   ledger.level = allowed;
@@ -274,7 +274,8 @@ void Minter::forget_client(std::uint32_t client, std::uint32_t first_cell, std::
     publish_queue(i, limit);
   }
   count_waiting();
-  for (std::uint32_t i = first_cell; i < first_cell + cells && i < counters_.geometry().waiters; ++i)
+  for (std::uint32_t i = first_cell; i < first_cell + cells && i < counters_.geometry().waiters;
+       ++i)
     counters_.waiter(i).state.store(0, kRelaxed);
 }
 
@@ -285,9 +286,9 @@ void Minter::start_limit(std::uint32_t index, std::uint64_t level) {
   slot.returned.store(0, kRelaxed);
   slot.minted_total.store(level, kRelaxed);
   slot.cut_total.store(0, kRelaxed);
-  slot.tokens.store(token_word(mint_of(slot.tokens.load(kRelaxed)) + 1,
-                               static_cast<std::int64_t>(level)),
-                    kRelaxed);
+  slot.tokens.store(
+      token_word(mint_of(slot.tokens.load(kRelaxed)) + 1, static_cast<std::int64_t>(level)),
+      kRelaxed);
   slot.book.store(encode_book(now_ns, level), kRelaxed);
   slot.closed.store(0, kRelaxed);
   slot.epoch.fetch_add(1, std::memory_order_release);

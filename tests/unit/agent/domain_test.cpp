@@ -14,7 +14,9 @@ constexpr std::int64_t kSecond = 1'000'000'000;
 
 class DomainTest : public testing::Test {
  protected:
-  Clocks clocks() { return {[this] { return now; }, [this] { return wall; }}; }
+  Clocks clocks() {
+    return {[this] { return now; }, [this] { return wall; }};
+  }
   std::unique_ptr<Domain> make(Inherited inherited = {}, bool ran_before = false) {
     DomainOptions options;
     options.limits_max = 8;
@@ -102,7 +104,8 @@ TEST_F(DomainTest, ARemovedLimitComesBackWithWhatItHad) {
 
 TEST_F(DomainTest, ASlotRestsBeforeAnotherLimitGetsIt) {
   auto d = make();
-  for (int i = 0; i < 8; ++i) rule.limits.push_back(limit("x" + std::to_string(i)));
+  for (int i = 0; i < 8; ++i)
+    rule.limits.push_back(limit("x" + std::to_string(i)));
   ASSERT_TRUE(d->publish(rule));
   rule.limits.pop_back();
   ASSERT_TRUE(d->publish(rule));

@@ -114,14 +114,30 @@ TEST(Minter, HostileWordsEndInTheirOwnDomain) {
   for (int i = 0; i < 50'000; ++i) {
     shm::CounterSlot& slot = d.counters.slot(static_cast<std::uint32_t>(random() % 3));
     switch (random() % 8) {
-      case 0: slot.tokens = random(); break;
-      case 1: slot.book = random(); break;
-      case 2: slot.epoch = random(); break;
-      case 3: slot.closed = random(); break;
-      case 4: slot.returned = random(); break;
-      case 5: slot.minted_total = random(); break;
-      case 6: d.counters.stripes(1)[random() % 2].taken = random(); break;
-      default: d.counters.stripes(1)[random() % 2].granted = random(); break;
+      case 0:
+        slot.tokens = random();
+        break;
+      case 1:
+        slot.book = random();
+        break;
+      case 2:
+        slot.epoch = random();
+        break;
+      case 3:
+        slot.closed = random();
+        break;
+      case 4:
+        slot.returned = random();
+        break;
+      case 5:
+        slot.minted_total = random();
+        break;
+      case 6:
+        d.counters.stripes(1)[random() % 2].taken = random();
+        break;
+      default:
+        d.counters.stripes(1)[random() % 2].granted = random();
+        break;
     }
     if (random() % 4 == 0) d.counters.header().office = random();
     d.now += kMs;
@@ -168,6 +184,12 @@ TEST(Minter, StripesAndBucketTogetherHoldOneBurst) {
     d.minter->tick();
     ASSERT_LE(shm::bucket_level(d.counters.slot(0)) + shm::striped_level(cells, 2), kBurst);
   }
+  for (int i = 0; i < 500; ++i) {  // nobody asks: it fills up, and to one burst
+    d.now += kMs;
+    d.minter->tick();
+  }
+  EXPECT_GT(shm::striped_level(cells, 2), 0U);
+  EXPECT_EQ(shm::bucket_level(d.counters.slot(0)) + shm::striped_level(cells, 2), kBurst);
   EXPECT_FALSE(oracle.broken()) << oracle.excess();
 }
 
@@ -253,7 +275,8 @@ TEST(Minter, ManyLimitsOfEveryKindHoldTheirBoundsTogether) {
     d.now += static_cast<std::int64_t>(random() % (random() % 50 == 0 ? 100 * kMs : 2 * kMs));
     d.minter->tick();
   }
-  for (std::uint32_t i = 0; i < 32; ++i) EXPECT_FALSE(oracles[i].broken()) << i;
+  for (std::uint32_t i = 0; i < 32; ++i)
+    EXPECT_FALSE(oracles[i].broken()) << i;
 }
 
 }  // namespace

@@ -32,7 +32,8 @@ class PlainDomain {
 
   // A new agent over the same counters and ledger.
   void restart() {
-    minter = std::make_unique<Minter>(rules, counters, ledger, [this] { return now; }, 250 * kMs);
+    minter = std::make_unique<Minter>(
+        rules, counters, ledger, [this] { return now; }, 250 * kMs);
   }
   // What publishing does for minting.
   void add(std::uint32_t index, const shm::LimitTerms& terms, std::uint64_t level) {
@@ -55,7 +56,8 @@ class PlainDomain {
   }
   std::uint64_t take_all(std::uint32_t index) {
     std::uint64_t n = 0;
-    while (take(index)) ++n;
+    while (take(index))
+      ++n;
     return n;
   }
 
@@ -74,8 +76,8 @@ class PlainDomain {
   std::unique_ptr<Minter> minter;
 };
 
-inline shm::LimitTerms terms(shm::Algorithm algorithm, std::uint64_t amount,
-                             std::int64_t period_ns, std::uint64_t burst) {
+inline shm::LimitTerms terms(shm::Algorithm algorithm, std::uint64_t amount, std::int64_t period_ns,
+                             std::uint64_t burst) {
   shm::LimitTerms t;
   t.algorithm = algorithm;
   t.fallback = shm::Fallback::local;

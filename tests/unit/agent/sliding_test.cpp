@@ -39,8 +39,10 @@ class SlidingOracle {
  public:
   SlidingOracle(std::uint64_t amount, std::int64_t window) : amount_(amount), window_(window) {}
   void admit(std::int64_t now, std::uint64_t n) {
-    for (std::uint64_t i = 0; i < n; ++i) times_.push_back(now);
-    while (!times_.empty() && times_.front() <= now - window_) times_.pop_front();
+    for (std::uint64_t i = 0; i < n; ++i)
+      times_.push_back(now);
+    while (!times_.empty() && times_.front() <= now - window_)
+      times_.pop_front();
     worst_ = std::max<std::uint64_t>(worst_, times_.size());
   }
   bool broken() const { return worst_ > amount_; }
@@ -63,9 +65,15 @@ TEST(Sliding, HoldsTheAmountInEveryWindow) {
     SlidingOracle oracle(amount, window);
     for (int i = 0; i < 3000; ++i) {
       switch (random() % 6) {
-        case 0: oracle.admit(d.now, d.take_all(0)); break;
-        case 1: if (d.take(0)) oracle.admit(d.now, 1); break;
-        case 2: d.now += static_cast<std::int64_t>(random() % (50 * kMs)); break;
+        case 0:
+          oracle.admit(d.now, d.take_all(0));
+          break;
+        case 1:
+          if (d.take(0)) oracle.admit(d.now, 1);
+          break;
+        case 2:
+          d.now += static_cast<std::int64_t>(random() % (50 * kMs));
+          break;
         default:
           d.now += static_cast<std::int64_t>(random() % (2 * kMs));
           d.minter->tick();

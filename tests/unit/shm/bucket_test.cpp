@@ -12,7 +12,6 @@
 namespace weir::shm {
 namespace {
 
-
 TEST(Bucket, AdmitsExactlyWhatItHolds) {
   auto slot_storage = std::make_unique<CounterSlot>();
   CounterSlot& slot = *slot_storage;
@@ -43,7 +42,8 @@ TEST(Bucket, ARefusalBehindAShutGateWritesNothing) {
   EXPECT_EQ(spend_one(*slot), Spend::refused);
   const std::uint64_t tokens = slot->tokens;
   const std::uint64_t closed = slot->closed;
-  for (int i = 0; i < 1000; ++i) EXPECT_EQ(spend_one(*slot), Spend::refused);
+  for (int i = 0; i < 1000; ++i)
+    EXPECT_EQ(spend_one(*slot), Spend::refused);
   EXPECT_EQ(slot->tokens.load(), tokens);
   EXPECT_EQ(slot->closed.load(), closed);
 }
@@ -63,7 +63,8 @@ TEST(Bucket, ALowClassLeavesItsReserve) {
   slot->tokens = token_word(1, 10);
   slot->epoch = 1;
   int low = 0;
-  while (spend_many(*slot, 1, 4) == Spend::ok) ++low;
+  while (spend_many(*slot, 1, 4) == Spend::ok)
+    ++low;
   EXPECT_EQ(low, 6);
   EXPECT_EQ(spend_one(*slot), Spend::ok) << "the gate that the low class shut is not for others";
 }
@@ -115,7 +116,8 @@ TEST(Bucket, AForgedEpochOrGateOnlyRefusesOrLetsTry) {
   slot->epoch = UINT64_MAX;
   slot->closed = UINT64_MAX;
   int admitted = 0;
-  for (int i = 0; i < 10; ++i) admitted += spend_one(*slot) == Spend::ok ? 1 : 0;
+  for (int i = 0; i < 10; ++i)
+    admitted += spend_one(*slot) == Spend::ok ? 1 : 0;
   EXPECT_LE(admitted, 2);
 }
 
@@ -141,8 +143,10 @@ TEST(Bucket, ThreadsTogetherGetWhatWasMintedAndNoMore) {
     spenders.emplace_back([&, t] {
       std::uint64_t mine = 0;
       while (!done.load()) {
-        if (t == 3) mine += spend_many(*slot, 3, 0) == Spend::ok ? 3 : 0;
-        else mine += spend_one(*slot) == Spend::ok ? 1 : 0;
+        if (t == 3)
+          mine += spend_many(*slot, 3, 0) == Spend::ok ? 3 : 0;
+        else
+          mine += spend_one(*slot) == Spend::ok ? 1 : 0;
       }
       admitted += mine;
     });
@@ -156,7 +160,8 @@ TEST(Bucket, ThreadsTogetherGetWhatWasMintedAndNoMore) {
     std::this_thread::yield();
   }
   done = true;
-  for (std::thread& t : spenders) t.join();
+  for (std::thread& t : spenders)
+    t.join();
   EXPECT_LE(admitted.load(), kMinted);
   EXPECT_GE(admitted.load() + 2, kMinted);
 }

@@ -33,7 +33,8 @@ TEST(Stripe, ACpuBeyondTheStripesGetsNothing) {
 TEST(Stripe, ARequestThatWrapsIsRefused) {
   if (!have_rseq()) GTEST_SKIP() << "no restartable sequences here";
   auto cells = std::make_unique<StripeCell[]>(kCpusMax);
-  for (std::uint32_t i = 0; i < kCpusMax; ++i) cells[i].taken = cells[i].granted = UINT64_MAX - 2;
+  for (std::uint32_t i = 0; i < kCpusMax; ++i)
+    cells[i].taken = cells[i].granted = UINT64_MAX - 2;
   EXPECT_FALSE(take_from_stripe(rseq_area_offset(), cells.get(), kCpusMax, 100));
 }
 
@@ -46,7 +47,8 @@ TEST(Stripe, AdmitsExactlyWhatWasGrantedWhileThreadsMigrate) {
   const auto cpus = static_cast<std::uint32_t>(std::thread::hardware_concurrency());
   auto cells = std::make_unique<StripeCell[]>(kCpusMax);
   auto lanes = std::make_unique<A64[]>(16 * (cpus + 1));
-  for (std::uint32_t i = 0; i < cpus; ++i) cells[i].granted = kEach;
+  for (std::uint32_t i = 0; i < cpus; ++i)
+    cells[i].granted = kEach;
   std::atomic<std::uint64_t> admitted{0}, counted{0};
   std::vector<std::thread> threads;
   for (std::uint32_t t = 0; t < 4; ++t)
@@ -67,13 +69,15 @@ TEST(Stripe, AdmitsExactlyWhatWasGrantedWhileThreadsMigrate) {
       admitted += mine;
       counted += calls;
     });
-  for (std::thread& t : threads) t.join();
+  for (std::thread& t : threads)
+    t.join();
   std::uint64_t taken = 0, lane_sum = 0;
   for (std::uint32_t i = 0; i < cpus; ++i) {
     taken += cells[i].taken;
     EXPECT_LE(cells[i].taken.load(), cells[i].granted.load());
   }
-  for (std::uint32_t i = 0; i <= cpus; ++i) lane_sum += lanes[16 * i];
+  for (std::uint32_t i = 0; i <= cpus; ++i)
+    lane_sum += lanes[16 * i];
   EXPECT_EQ(admitted.load(), taken);
   EXPECT_EQ(lane_sum, counted.load());
 }

@@ -31,7 +31,8 @@ TEST(Book, TimesComeBackRoundedUpByAtMostAUnit) {
   std::mt19937_64 random(2);
   for (int i = 0; i < 100'000; ++i) {
     const auto now = static_cast<std::int64_t>(random() >> 2);
-    const std::int64_t then = now - static_cast<std::int64_t>(random() % (11ULL * 86400 * 1000000000));
+    const std::int64_t then =
+        now - static_cast<std::int64_t>(random() % (11ULL * 86400 * 1000000000));
     if (then < 0) continue;
     const Book book = decode_book(encode_book(then, 5), now);
     ASSERT_LE(book.time_ns, now);
@@ -79,8 +80,10 @@ TEST(Wide, AgreesWithThePortableForm) {
   for (int i = 0; i < 200'000; ++i) {
     const std::uint64_t a = random() >> (random() % 64), b = random() >> (random() % 64);
     const std::uint64_t c = std::max<std::uint64_t>(1, random() >> (random() % 64));
-    ASSERT_EQ(mul_div_down(a, b, c), detail::mul_div_portable(a, b, c, false)) << a << " " << b << " " << c;
-    ASSERT_EQ(mul_div_up(a, b, c), detail::mul_div_portable(a, b, c, true)) << a << " " << b << " " << c;
+    ASSERT_EQ(mul_div_down(a, b, c), detail::mul_div_portable(a, b, c, false))
+        << a << " " << b << " " << c;
+    ASSERT_EQ(mul_div_up(a, b, c), detail::mul_div_portable(a, b, c, true))
+        << a << " " << b << " " << c;
   }
 }
 

@@ -1,0 +1,87 @@
+#!/usr/bin/env bash
+# Sets up everything on a fresh Debian 12 and runs the tests.
+#
+#   scripts/test.sh             unit, system and chaos tests (what a change must pass)
+#   scripts/test.sh --ci        the same, and then clang, ASan+UBSan, TSan, the models' quick run,
+#                               the fuzzers' first iterations and the format check
+#   scripts/test.sh --long      also the tests with the label long
+#   scripts/test.sh -L unit     any further arguments go to ctest
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+ci=0 long=0
+args=()
+while [ $# -gt 0 ]; do
+  case "$1" in
+    --ci) ci=1 ;;
+    --long) long=1 ;;
+    -h|--help) sed -n '2,8s/^# \{0,1\}//p' "$0"; exit 0 ;;
+    *) args+=("$1") ;;
+  esac
+  shift
+done
+
+say() { printf '\n== %s (%s)\n' "$1" "$(date +%T)"; }
+jobs=$(nproc)
+failed=()
+export CCACHE_NOHASHDIR=1 CCACHE_BASEDIR="$PWD"
+export CTEST_OUTPUT_ON_FAILURE=1
+
+step() { # title, command...
+  local title=$1
+  shift
+  say "$title"
+  if ! "$@"; then
+    failed+=("$title")
+    echo "FAILED: $title"
+  fi
+}
+
+build() { # preset, further cmake arguments...
+  local preset=$1
+  shift
+  cmake --preset "$preset" "$@" >"build/$preset.configure.log" 2>&1 ||
+    { cat "build/$preset.configure.log"; return 1; }
+  cmake --build "build/$preset" -j "$jobs"
+}
+
+# Tests that measure nothing and share nothing may run side by side; those that kill run alone.
+run() { # preset, ctest arguments...
+  local preset=$1
+  shift
+  ctest --test-dir "build/$preset" --no-tests=error "$@"
+}
+
+say "packages"
+scripts/deps.sh build
+scripts/deps.sh test
+mkdir -p build
+
+say "build (dev)"
+build dev
+step "unit tests" run dev -L unit -j "$jobs" ${args[@]+"${args[@]}"}
+if [ ${#args[@]} -eq 0 ]; then
+  step "system tests" run dev -L system
+  step "chaos tests" run dev -L chaos
+  if [ $long -eq 1 ]; then step "long tests" run dev -L long; fi
+fi
+
+if [ $ci -eq 1 ]; then
+  step "format" scripts/format.sh --check
+  step "build (clang)" build clang
+  step "unit tests (clang)" run clang -L unit -j "$jobs"
+  step "build (ASan, UBSan)" build asan
+  step "unit tests (ASan, UBSan)" run asan -L unit -j "$jobs"
+  step "build (TSan)" build tsan
+  step "unit tests (TSan)" run tsan -L unit -j "$jobs"
+  step "build (fuzz)" build fuzz
+  step "first iterations of the fuzzers" run fuzz -L fuzz -j "$jobs"
+  step "models" bash tests/models/run.sh --quick
+fi
+
+if [ ${#failed[@]} -gt 0 ]; then
+  printf '\n%d step(s) failed:\n' "${#failed[@]}"
+  printf '  %s\n' "${failed[@]}"
+  exit 1
+fi
+say "everything passed"

@@ -1,0 +1,125 @@
+#!/usr/bin/env python3
+"""Takes one protecting rule out of a copy of the sources at a time and shows that a test fails.
+
+    tests/mutants/run.py [NAME...]     all, or those whose name contains a NAME
+
+Each mutant is a text replaced by another in one file. A text that is not found fails the run: a
+rule that moved takes its mutant along. What a schedule of threads would have to hit by chance
+(the order of two accesses) has its mutants in tests/models instead.
+"""
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+SHM = ["shm/view.cpp", "shm/segment.cpp"]
+SUITES = {
+    "mint": ["tests/unit/shm/mint_test.cpp"],
+    "bucket": ["tests/unit/shm/bucket_test.cpp"],
+    "stripe": ["tests/unit/shm/stripe_test.cpp"],
+    "words": ["tests/unit/shm/words_test.cpp"],
+    "segment": ["tests/unit/shm/segment_test.cpp"] + SHM,
+    "minter": ["tests/unit/agent/minter_test.cpp", "agent/mint/minter.cpp"] + SHM,
+    "sliding": ["tests/unit/agent/sliding_test.cpp", "agent/mint/minter.cpp"] + SHM,
+    "waiters": ["tests/unit/agent/waiters_test.cpp", "agent/mint/minter.cpp"] + SHM,
+}
+
+# name, file, text, replacement, suite
+MUTANTS = [
+    ("blind_mint", "shm/mint.h",
+     "const std::uint64_t room = rule.burst - std::min(book.level, rule.burst);\n  const auto elapsed",
+     "const std::uint64_t room = rule.burst - std::min(left, rule.burst);\n  const auto elapsed", "mint"),
+    ("fixed_window_spends_after_the_edge", "shm/mint.h",
+     "plan.pay = rule.burst - std::min(book.level, rule.burst);\n  plan.time_ns = now_ns;",
+     "plan.pay = rule.burst - std::min(left, rule.burst);\n  plan.time_ns = now_ns;", "mint"),
+    ("undo", "shm/bucket.h", "  shut_gate(slot, epoch, before);\n  return Spend::refused;\n}\n\n// Any",
+     "  slot.tokens.fetch_add(1);\n  shut_gate(slot, epoch, before);\n  return Spend::refused;\n}\n\n// Any",
+     "bucket"),
+    ("large_request_shuts_the_gate_for_all", "shm/bucket.h",
+     "seen <= 0 ? 0 : static_cast<std::uint64_t>(seen)", "0 * static_cast<std::uint64_t>(seen)", "bucket"),
+    ("claim_is_stored", "shm/mint.h",
+     "if (!slot.book.compare_exchange_strong(word, encode_book(plan.time_ns, plan.level),\n"
+     "                                           std::memory_order_acq_rel, std::memory_order_relaxed))\n"
+     "      break;",
+     "slot.book.store(encode_book(plan.time_ns, plan.level)); (void)word;", "mint"),
+    ("no_fence", "shm/mint.h", "if (mint_of(word) != mint_of(fenced)) return false;", "(void)fenced;", "mint"),
+    ("refunds_stay", "shm/mint.h", "slot.returned.exchange(0, std::memory_order_relaxed)",
+     "slot.returned.load(std::memory_order_relaxed)", "mint"),
+    ("refund_keeps_the_fraction", "shm/mint.h",
+     "if (fold > 0 && fold == room) plan.time_ns = std::max(plan.time_ns, end_ns);", "", "mint"),
+    ("refund_beyond_the_burst", "shm/mint.h", "const std::uint64_t fold = std::min(returned, room);",
+     "const std::uint64_t fold = std::min<std::uint64_t>(returned, 1 << 20);", "mint"),
+    ("a_hidden_bucket_stays_shut", "shm/mint.h", "    reopen_gate(slot);\n", "    ;\n", "mint"),
+    ("forged_tokens_stay", "shm/mint.h", "const std::uint64_t left = std::min(level, most);",
+     "const std::uint64_t left = level;", "mint"),
+    ("a_forged_book_is_believed", "shm/book.h", "behind > kBookTimeMask - kBookAheadUnits", "behind > kBookTimeMask",
+     "words"),
+    ("the_rate_ignores_the_lease", "shm/mint.h", "if (mono_ns < lease_end_mono_ns)", "if (mono_ns < kForever)",
+     "mint"),
+    ("masked_cpu", "shm/stripe.h",
+     '"cmpq %[stripes], %%rax\\n\\t"', '"andq $0, %%rax\\n\\tcmpq $1, %%rax\\n\\t"', "stripe"),
+    ("rules_without_future_write", "shm/segment.cpp", "kCountersSeals | F_SEAL_FUTURE_WRITE", "kCountersSeals",
+     "segment"),
+    ("counters_that_shrink", "shm/segment.cpp", "F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL",
+     "F_SEAL_GROW | F_SEAL_SEAL", "segment"),
+    ("memory_reserved_later", "shm/segment.cpp", "::posix_fallocate(fd.get(), 0, static_cast<off_t>(bytes))",
+     "(::ftruncate(fd.get(), static_cast<off_t>(bytes)) * 0)", "segment"),
+    ("stripes_outside_the_level", "agent/mint/minter.cpp", "    sum += granted - seen;\n", "", "minter"),
+    ("sliding_cells_leave_early", "agent/mint/sliding.h", "(kSlidingCells - 2)", "(kSlidingCells * 2)", "sliding"),
+    ("sliding_trusts_a_strangers_mint", "agent/mint/minter.cpp", "const bool unknown = word != ledger.book_word ||",
+     "const bool unknown =", "sliding"),
+    ("put_by_survives_a_strangers_mint", "agent/mint/minter.cpp", "if (stranger) lose_put_by();", "(void)stranger;",
+     "waiters"),
+    ("waiters_without_a_sequence", "shm/layout.h", "return sequence << 2 | static_cast<std::uint32_t>(state);",
+     "(void)sequence; return static_cast<std::uint32_t>(state);", "waiters"),
+    ("wakes_without_a_budget", "agent/mint/waiters.h", "          --wakes;\n", "", "waiters"),
+    ("the_dead_hold_the_queue_up", "agent/mint/minter.cpp", "    limit.waiters.forget_client(client);\n", "", "waiters"),
+]
+
+
+def run(mutant, work):
+    name, file, text, replacement, suite = mutant
+    tree = os.path.join(work, name)
+    for folder in ("shm", "agent/mint", "tests/unit/shm", "tests/unit/agent"):
+        shutil.copytree(os.path.join(ROOT, folder), os.path.join(tree, folder))
+    path = os.path.join(tree, file)
+    with open(path) as f:
+        source = f.read()
+    if source.count(text) != 1:
+        return f"the text of the mutant is there {source.count(text)} times, not once"
+    with open(path, "w") as f:
+        f.write(source.replace(text, replacement))
+    binary = os.path.join(tree, "test")
+    built = subprocess.run(
+        ["g++", "-std=c++20", "-O1", "-w", "-I", tree, *[os.path.join(tree, s) for s in SUITES[suite]],
+         "-lgtest", "-lgtest_main", "-lpthread", "-o", binary],
+        capture_output=True, text=True, check=False)
+    if built.returncode != 0:
+        return "does not compile:\n" + built.stderr[-2000:]
+    try:
+        ran = subprocess.run([binary, "--gtest_brief=1"], capture_output=True, text=True, timeout=120, check=False)
+    except subprocess.TimeoutExpired:
+        return None  # a hang is a catch
+    if ran.returncode == 0:
+        return "no test failed"
+    return None
+
+
+def main():
+    wanted = sys.argv[1:]
+    chosen = [m for m in MUTANTS if not wanted or any(w in m[0] for w in wanted)]
+    missed = 0
+    with tempfile.TemporaryDirectory() as work:
+        for i, mutant in enumerate(chosen):
+            why = run(mutant, work)
+            missed += why is not None
+            print(f"[{i + 1}/{len(chosen)}] {mutant[0]}: {'caught' if why is None else 'MISSED: ' + why}", flush=True)
+            shutil.rmtree(os.path.join(work, mutant[0]))
+    print(f"{len(chosen) - missed} passed, {missed} failed")
+    return 1 if missed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
