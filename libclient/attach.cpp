@@ -18,18 +18,6 @@ namespace {
 
 constexpr auto kRelaxed = std::memory_order_relaxed;
 
-// Calls must not disturb the caller's errno: any of them may run in a signal handler.
-class KeepErrno {
- public:
-  KeepErrno() noexcept = default;
-  ~KeepErrno() { errno = kept_; }
-  KeepErrno(const KeepErrno&) = delete;
-  KeepErrno& operator=(const KeepErrno&) = delete;
-
- private:
-  int kept_ = errno;
-};
-
 void fail(weir_client& client, weir_status why, std::int64_t retry_at_own_ns) noexcept {
   drop_link(client);
   client.state.store(why, kRelaxed);
@@ -52,7 +40,8 @@ void start_connect(weir_client& client, std::int64_t now_own_ns) noexcept {
   if (!fd) return fail(client, WEIR_E_NO_MEMORY, retry);
   struct sockaddr_un address {};
   address.sun_family = AF_UNIX;
-  std::memcpy(address.sun_path, client.socket_path.c_str(), client.socket_path.size() + 1);
+  static_assert(sizeof(address.sun_path) == sizeof(client.socket_path));
+  std::memcpy(address.sun_path, client.socket_path.data(), client.socket_path.size());
   if (::connect(fd.get(), reinterpret_cast<const struct sockaddr*>(&address), sizeof(address)) != 0)
     return fail(client, errno == EACCES || errno == EPERM ? WEIR_E_NOT_ALLOWED : WEIR_E_NO_AGENT,
                 retry);

@@ -19,44 +19,44 @@ namespace {
 constexpr auto kRelaxed = std::memory_order_relaxed;
 constexpr std::uint32_t kConnectTimeoutMs = 200;
 constexpr char kSocketDefault[] = "/run/weir/agent.sock";
-constexpr std::size_t kSocketPathMax = 107;
 
-std::atomic<weir_client*> all_clients{nullptr};
+// The process's clients, for the fork handlers. Only setup calls and fork() take the lock; fork()
+// holds it across, so that the child finds the list whole and the lock its own.
+pthread_mutex_t clients_lock = PTHREAD_MUTEX_INITIALIZER;
+weir_client* all_clients = nullptr;
+
+void before_fork() { ::pthread_mutex_lock(&clients_lock); }
+void after_fork_in_parent() { ::pthread_mutex_unlock(&clients_lock); }
 
 // The child keeps the mappings, which are the domain's, but not the connection, which is the
 // parent's: it will make one of its own. Locks that another thread of the parent held are open.
 void after_fork_in_child() {
-  for (weir_client* c = all_clients.load(std::memory_order_acquire); c != nullptr;
-       c = c->next_client.load(kRelaxed)) {
+  for (weir_client* c = all_clients; c != nullptr; c = c->next_client) {
     drop_link(*c);
     c->state.store(WEIR_E_NO_AGENT, kRelaxed);
     c->next_attempt_ns.store(0, kRelaxed);
     c->busy.store(false, kRelaxed);
   }
+  ::pthread_mutex_unlock(&clients_lock);
 }
 
 void register_client(weir_client& client) {
-  static const int once = ::pthread_atfork(nullptr, nullptr, after_fork_in_child);
+  static const int once = ::pthread_atfork(before_fork, after_fork_in_parent, after_fork_in_child);
   (void)once;
-  weir_client* head = all_clients.load(kRelaxed);
-  do {
-    client.next_client.store(head, kRelaxed);
-  } while (!all_clients.compare_exchange_weak(head, &client, std::memory_order_release, kRelaxed));
+  ::pthread_mutex_lock(&clients_lock);
+  client.next_client = all_clients;
+  all_clients = &client;
+  ::pthread_mutex_unlock(&clients_lock);
 }
 
-// Called from weir_close alone, which nothing else may run beside for this client; other clients
-// of the process may come and go, so the list is walked under the same compare-and-swap.
 void unregister_client(weir_client& client) {
-  std::atomic<weir_client*>* link = &all_clients;
-  for (weir_client* c = link->load(std::memory_order_acquire); c != nullptr;
-       link = &c->next_client, c = link->load(std::memory_order_acquire)) {
-    if (c != &client) continue;
-    weir_client* expected = c;
-    if (link->compare_exchange_strong(expected, c->next_client.load(kRelaxed))) return;
-    link = &all_clients;
-    c = link->load(std::memory_order_acquire);
-    if (c == nullptr) return;
-  }
+  ::pthread_mutex_lock(&clients_lock);
+  for (weir_client** link = &all_clients; *link != nullptr; link = &(*link)->next_client)
+    if (*link == &client) {
+      *link = client.next_client;
+      break;
+    }
+  ::pthread_mutex_unlock(&clients_lock);
 }
 
 std::uint32_t uid_of_weir() {
@@ -78,8 +78,8 @@ bool setup(weir_client& client, const weir_options& options) {
   const char* path = options.socket_path;
   if (path == nullptr) path = ::secure_getenv("WEIR_SOCKET");
   if (path == nullptr || *path == '\0') path = kSocketDefault;
-  if (std::strlen(path) > kSocketPathMax) return false;
-  client.socket_path = path;
+  if (std::strlen(path) >= client.socket_path.size()) return false;
+  std::strncpy(client.socket_path.data(), path, client.socket_path.size() - 1);
   const char* label = options.label != nullptr ? options.label : program_invocation_short_name;
   std::strncpy(client.label.data(), label, client.label.size() - 1);
   client.agent_uid = uid_of_weir();
@@ -92,13 +92,13 @@ bool setup(weir_client& client, const weir_options& options) {
 weir_limit* find(weir_client& client, const char* name) {
   for (weir_limit* l = client.limits.load(std::memory_order_acquire); l != nullptr;
        l = l->next.load(std::memory_order_acquire))
-    if (l->name == name) return l;
+    if (std::strcmp(l->name.data(), name) == 0) return l;
   return nullptr;
 }
 
 bool options_ok(const weir_limit_options& o) {
   return o.mode >= WEIR_MODE_DEFAULT && o.mode <= WEIR_MODE_CLOSED && o.burst <= kBurstMax &&
-         (o.mode != WEIR_MODE_LOCAL || o.amount != 0);
+         o.amount <= kBurstMax && (o.mode != WEIR_MODE_LOCAL || o.amount != 0);
 }
 
 // Waits for the try-lock: setup calls may, hot ones never do.
@@ -121,6 +121,7 @@ class Setup {
 extern "C" {
 
 weir_status weir_open(const weir_options* options, weir_client** client) {
+  const KeepErrno keep;
   if (client == nullptr) return WEIR_E_INVALID;
   if (options != nullptr && options->struct_bytes < sizeof(std::uint32_t)) return WEIR_E_INVALID;
   const weir_options known = known_part(options);
@@ -149,6 +150,7 @@ weir_status weir_open(const weir_options* options, weir_client** client) {
 
 void weir_close(weir_client* client) {
   if (client == nullptr) return;
+  const KeepErrno keep;
   unregister_client(*client);
   drop_link(*client);
   for (weir_limit* l = client->limits.load(); l != nullptr;) {
@@ -170,6 +172,7 @@ weir_status weir_limit_get(weir_client* client, const char* name, const weir_lim
     std::memcpy(&known, options, std::min<std::size_t>(options->struct_bytes, sizeof(known)));
     if (!options_ok(known)) return WEIR_E_INVALID;
   }
+  const KeepErrno keep;
   const Setup lock(*client);
   if (weir_limit* found = find(*client, name); found != nullptr) {
     *limit = found;
@@ -179,7 +182,7 @@ weir_status weir_limit_get(weir_client* client, const char* name, const weir_lim
   auto* made = new (std::nothrow) weir_limit;
   if (made == nullptr) return WEIR_E_NO_MEMORY;
   made->client = client;
-  made->name = name;
+  std::memcpy(made->name.data(), name, length);
   made->rseq_area = rseq_area_offset();
   if (!make_private(*made, options != nullptr ? &known : nullptr)) {
     delete made;

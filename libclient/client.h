@@ -3,9 +3,9 @@
 
 #include <array>
 #include <atomic>
+#include <cerrno>
 #include <cstdint>
 #include <memory>
-#include <string>
 
 #include "shm/clock.h"
 #include "shm/fd.h"
@@ -72,7 +72,7 @@ struct weir_limit {
   std::atomic<std::uint32_t> index{0};
   std::atomic<std::uint64_t> seen_flip{0};  // of the table that the name was last looked up in
   std::int32_t mode = WEIR_MODE_OPEN;       // while no agent knows the limit
-  std::string name;
+  std::array<char, weir::shm::kNameBytesMax + 1> name{};
   weir::client::PrivateBucket own;
   std::atomic<weir_limit*> next{nullptr};
 };
@@ -97,12 +97,12 @@ struct weir_client {
   std::uint32_t attachments_used = 0;  // under busy
   std::array<weir::client::Attachment, weir::client::kAttachmentsMax> attachments;
 
-  std::string socket_path;
+  std::array<char, 108> socket_path{};  // as in sockaddr_un
   std::array<char, 24> label{};
   std::uint32_t agent_uid = 0;  // of the user weir, or 0
   std::int64_t timens_offset_ns = 0;
   std::uint32_t holder = 2;
-  std::atomic<weir_client*> next_client{nullptr};  // for the fork handler
+  weir_client* next_client = nullptr;  // for the fork handler, under its lock
 };
 
 namespace weir::client {
@@ -130,6 +130,18 @@ bool rule_now(const weir_limit& limit, shm::RuleCopy& copy) noexcept;
 std::uint64_t level_of(const weir_limit& limit) noexcept;
 weir_status estimate_wait(const weir_limit& limit, std::uint64_t n, std::int32_t priority_class,
                           std::uint64_t& wait_ns) noexcept;
+
+// Calls must not disturb the caller's errno: any of them may run in a signal handler.
+class KeepErrno {
+ public:
+  KeepErrno() noexcept = default;
+  ~KeepErrno() { errno = kept_; }
+  KeepErrno(const KeepErrno&) = delete;
+  KeepErrno& operator=(const KeepErrno&) = delete;
+
+ private:
+  int kept_ = errno;
+};
 
 // A try-lock: whoever does not get it goes on without.
 class Busy {

@@ -33,7 +33,7 @@ void bind(weir_limit& limit, const Attachment& at, std::uint32_t index, std::uin
 
 // Moves the limit to the host's bucket of its name; false when the agent has none.
 bool bind_shared(weir_limit& limit, const Attachment& at) noexcept {
-  const std::int32_t found = find_limit(at.rules, limit.name.c_str());
+  const std::int32_t found = find_limit(at.rules, limit.name.data());
   if (found < 0) return false;
   const auto index = static_cast<std::uint32_t>(found);
   if (index >= at.counters.geometry().limits_max) return false;
@@ -91,7 +91,9 @@ bool make_private(weir_limit& limit, const weir_limit_options* options) noexcept
   else if (given.amount != 0)
     limit.mode = WEIR_MODE_LOCAL;
   if (given.period_ns == 0) given.period_ns = 1'000'000'000;
-  if (given.burst == 0) given.burst = given.amount == 0 ? 1 : given.amount;
+  if (given.burst == 0) given.burst = given.amount;
+  // A closed limit holds nothing, however it is asked.
+  if (limit.mode != WEIR_MODE_LOCAL) given.amount = given.burst = 0;
 
   const RulesWriter writer(rules, rules_geometry);
   RuleSlot& slot = writer.rule(0, 0);

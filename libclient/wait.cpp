@@ -20,7 +20,8 @@ constexpr auto kRelaxed = std::memory_order_relaxed;
 constexpr std::uint64_t kPollMinNs = 50'000;
 constexpr std::uint64_t kPollMaxNs = 20'000'000;
 constexpr std::uint32_t kNoCell = UINT32_MAX;
-enum class Stage : std::uint32_t { finished = 0, queued = 1, retrying = 2 };
+// 0 is a weir_wait that was never begun.
+enum class Stage : std::uint32_t { none = 0, finished = 1, queued = 2, retrying = 3 };
 
 // What lies in the 64 opaque bytes of a weir_wait.
 struct Wait {
@@ -51,10 +52,21 @@ A32& cell_state(const Wait& wait) noexcept {
   return wait.attachment->counters.waiter(wait.cell).state;
 }
 
+// Only while the cell is still this wait's: after a new attachment the client's cells are others,
+// and this one may already be somebody else's.
 void free_cell(Wait& wait) noexcept {
   if (wait.cell == kNoCell) return;
-  cell_state(wait).store(waiter_word(wait.sequence, WaiterState::free), std::memory_order_release);
-  wait.limit->client->waiters_used.fetch_and(~(1U << wait.bit), std::memory_order_release);
+  weir_client& client = *wait.limit->client;
+  for (const WaiterState state :
+       {WaiterState::granted, WaiterState::cancelled, WaiterState::waiting}) {
+    std::uint32_t mine = waiter_word(wait.sequence, state);
+    if (cell_state(wait).compare_exchange_strong(mine,
+                                                 waiter_word(wait.sequence, WaiterState::free),
+                                                 std::memory_order_release, kRelaxed))
+      break;
+  }
+  if (client.current.load(std::memory_order_acquire) == wait.attachment)
+    client.waiters_used.fetch_and(~(1U << wait.bit), std::memory_order_release);
   wait.cell = kNoCell;
 }
 
@@ -63,6 +75,7 @@ bool enqueue(Wait& wait) noexcept {
   weir_client& client = *wait.limit->client;
   const std::uint32_t count = client.waiters.load(kRelaxed);
   if (count == 0 || client.link.load(std::memory_order_acquire) != Link::attached) return false;
+  if (client.current.load(std::memory_order_acquire) != wait.attachment) return false;
   const std::uint32_t all = count >= 32 ? ~0U : (1U << count) - 1;
   std::uint32_t used = client.waiters_used.load(kRelaxed);
   for (;;) {
@@ -75,6 +88,10 @@ bool enqueue(Wait& wait) noexcept {
       break;
   }
   wait.cell = client.first_waiter.load(kRelaxed) + wait.bit;
+  if (wait.cell >= wait.attachment->counters.geometry().waiters) {  // a newer, larger segment's
+    wait.cell = kNoCell;
+    return false;
+  }
   wait.sequence = client.wait_sequence.fetch_add(1, kRelaxed) & (~0U >> 2);
   WaiterCell& cell = wait.attachment->counters.waiter(wait.cell);
   cell.limit_index.store(wait.limit->index.load(kRelaxed), kRelaxed);
@@ -148,6 +165,7 @@ weir_status poll_queue(Wait& wait, std::int64_t now_own_ns, std::uint64_t& poll_
 
 weir_status poll(Wait& wait, std::uint64_t& poll_after_ns) noexcept {
   poll_after_ns = 0;
+  if (wait.stage == Stage::none) return WEIR_E_INVALID;
   if (wait.stage == Stage::finished) return wait.answer;
   const std::int64_t now = read_mono_ns();
   return wait.stage == Stage::queued ? poll_queue(wait, now, poll_after_ns)
@@ -235,12 +253,13 @@ void weir_wait_cancel(weir_wait* opaque) {
   Wait wait = load(*opaque);
   // Tokens that came at the last moment go back.
   if (wait.stage == Stage::queued && leave_queue(wait)) weir_refund(wait.limit, wait.tokens);
-  if (wait.stage != Stage::finished) finish(wait, WEIR_DENY);
+  if (wait.stage != Stage::none && wait.stage != Stage::finished) finish(wait, WEIR_DENY);
   store(*opaque, wait);
 }
 
 weir_status weir_acquire_class(weir_limit* limit, uint32_t n, int32_t priority_class,
                                uint64_t timeout_ns, uint64_t* wait_ns) {
+  const KeepErrno keep;
   const std::int64_t began = read_mono_ns();
   Wait wait;
   std::uint64_t likely = 0;

@@ -126,7 +126,7 @@ struct alignas(kLineBytes) RuleSlot {
   A32 stripes;            // how many CPUs have a stripe in the set
   A64 reserved[2];
   char name[128];  // zero-terminated
-  std::uint8_t reserved1[512 - 272];
+  std::uint8_t reserved1[512 - 264];
 };
 static_assert(sizeof(RuleSlot) == 512);
 static_assert(offsetof(RuleSlot, amount) == 16);

@@ -84,7 +84,7 @@ typedef struct weir_options {
 typedef struct weir_limit_options {
   uint32_t struct_bytes;
   int32_t mode;       /* WEIR_MODE_... */
-  uint64_t amount;    /* local: tokens in each period */
+  uint64_t amount;    /* local: tokens in each period, 1..2^40 */
   uint64_t period_ns; /* 0 means one second */
   uint64_t burst;     /* most tokens at once; 0 means amount, at least 1 */
 } weir_limit_options;
@@ -153,13 +153,15 @@ WEIR_API weir_status weir_wait_poll(weir_wait *wait, uint64_t *poll_after_ns);
 WEIR_API void weir_wait_cancel(weir_wait *wait);
 
 /* Gives back n tokens that were acquired and not used. [hot] The next mint folds them in; what
- * the bucket has no room for is void. WEIR_OK, WEIR_E_INVALID. */
+ * the bucket has no room for is void, and so is what comes back within the tick (1 ms) in which
+ * the bucket was still full. WEIR_OK, WEIR_E_INVALID. */
 WEIR_API weir_status weir_refund(weir_limit *limit, uint32_t n);
 
 /* Takes all tokens that are there; *taken receives how many. [hot] WEIR_OK, WEIR_E_INVALID. */
 WEIR_API weir_status weir_drain(weir_limit *limit, uint64_t *taken);
 
-/* How many tokens could be taken now, at least 0. Advisory: others spend meanwhile. [hot] */
+/* How many tokens could be taken now, at least 0. Advisory: others spend meanwhile. Without an
+ * agent the time since the last refused call is not counted in yet. [hot] */
 WEIR_API weir_status weir_peek(weir_limit *limit, uint64_t *tokens);
 
 /* In how many nanoseconds n tokens are likely to be there: 0 when they are there now, UINT64_MAX
