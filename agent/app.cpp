@@ -419,29 +419,42 @@ void App::reload(const char* why) {
   spdlog::error("reload ({}): refused; the rules in force stay as they are", why);
 }
 
+ServedDomain* App::find_domain(const std::string& name) {
+  for (ServedDomain& served : domains_)
+    if (served.domain->name() == name) return &served;
+  return nullptr;
+}
+
 // All of it or nothing: what could fail is tried before anything changes.
 bool App::put_in_force(const RuleSet& rules, std::vector<std::string>& problems) {
   for (const DomainRule& rule : rules.domains)
-    for (const ServedDomain& served : domains_)
-      if (served.domain->name() == rule.name && !served.domain->has_room_for(rule))
-        problems.push_back("domain " + rule.name +
-                           ": too many new limits at once; the slots of "
-                           "removed ones rest for a minute");
+    if (const ServedDomain* served = find_domain(rule.name);
+        served != nullptr && !served->domain->has_room_for(rule))
+      problems.push_back("domain " + rule.name +
+                         ": too many new limits at once; the slots of "
+                         "removed ones rest for a minute");
   if (!problems.empty()) return false;
+  // New domains first: making one can fail, and then nothing has changed yet.
+  const std::size_t domains_before = domains_.size();
+  std::vector<InheritedFd> none;
+  for (const DomainRule& rule : rules.domains) {
+    if (find_domain(rule.name) != nullptr) continue;
+    if (const std::string error = serve_domain(rule, none); !error.empty()) {
+      problems.push_back("domain " + rule.name + ": " + error);
+      domains_.resize(domains_before);
+      return false;
+    }
+  }
   const std::vector<RuleChange> changes = diff_rules(rules_, rules);
   for (const RuleChange& change : changes)
     spdlog::info("rules: {}", printable(to_string(change)));
-  std::vector<InheritedFd> none;
   for (const DomainRule& rule : rules.domains) {
-    const auto served = std::find_if(domains_.begin(), domains_.end(), [&](const ServedDomain& d) {
-      return d.domain->name() == rule.name;
-    });
-    if (served != domains_.end()) {
-      served->domain->publish(rule);
-      served->server->set_access(rule);
-    } else if (const std::string error = serve_domain(rule, none); !error.empty()) {
-      problems.push_back("domain " + rule.name + ": " + error);
-    }
+    ServedDomain& served = *find_domain(rule.name);
+    if (served.domain->rule().socket != rule.socket)
+      spdlog::warn("domain {}: its new socket {} is opened when the agent restarts",
+                   printable(rule.name), printable(rule.socket));
+    served.domain->publish(rule);
+    served.server->set_access(rule);
   }
   std::erase_if(domains_, [&](ServedDomain& served) {
     const bool stays =
@@ -456,8 +469,8 @@ bool App::put_in_force(const RuleSet& rules, std::vector<std::string>& problems)
   rules_ = rules;
   rules_loaded_ns_ = read_mono_ns();
   ++rules_generation_;
-  rules_error_ = problems.empty() ? "" : problems.front();
-  return problems.empty();
+  rules_error_.clear();
+  return true;
 }
 
 v1::AdminResponse App::answer(const v1::AdminRequest& request, bool may_change) {

@@ -90,6 +90,7 @@ class App {
   void watch_rules_file();
   void read_watch();
   void reload(const char* why);
+  ServedDomain* find_domain(const std::string& name);
   bool put_in_force(const RuleSet& rules, std::vector<std::string>& problems);
   void stop();
 

@@ -248,6 +248,7 @@ bool Domain::publish(const DomainRule& rule) noexcept {
   failpoint("publish.after_flip");
   for (const LimitRule& limit : rule_.limits)
     store_hot(slots_.at(limit.name), limit);
+  published_ = true;
   minter_->tick();
   minter_->refresh_stats();
   return true;
@@ -293,7 +294,9 @@ void Domain::start(std::uint32_t index, const LimitRule& rule, bool fresh) {
   state.active = true;
   if (fresh) {
     state.stats = LimitStats{};
-    minter_->start_limit(index, options_.ran_before && !adopted_ ? 0 : state.terms.burst);
+    // Only what the lost counters held can still be under way; a limit that comes later is new.
+    const bool lost = options_.ran_before && !adopted_ && !published_;
+    minter_->start_limit(index, lost ? 0 : state.terms.burst);
   }
   const std::uint32_t set = stripes_for(index, rule, state.stats.spent_per_s);
   if (set != state.stripe_set) {
@@ -363,6 +366,8 @@ std::int64_t Domain::calendar_edge(const LimitRule& rule, LedgerSlot& ledger) {
   const CalendarWindow window =
       window_at(rule.calendar, *zone(rule.timezone), std::max(wall_s, ledger.crossed_wall_s));
   ledger.edge_wall_s = window.end_wall_s;
+  // The window that runs is granted: a clock set back over its beginning opens it no second time.
+  ledger.crossed_wall_s = std::max(ledger.crossed_wall_s, window.start_wall_s);
   return clocks_.mono_ns() + (window.end_wall_s - wall_s) * kNsPerS;
 }
 
@@ -370,6 +375,11 @@ void Domain::follow_calendar(std::uint32_t index, const LimitRule& rule) {
   LedgerSlot& ledger = ledger_.slot(index);
   LiveSlot& live = rules_.live(index);
   const std::int64_t now_ns = clocks_.mono_ns();
+  if (now_ns < ledger.edge_mono_ns && clocks_.wall_s() >= ledger.edge_wall_s) {
+    // The wall clock was set forward over the edge: the window begins now.
+    ledger.edge_mono_ns = now_ns;
+    live.edge_mono_ns.store(now_ns, std::memory_order_release);
+  }
   if (now_ns >= ledger.edge_mono_ns) {
     // The tick before this saw the edge and granted the window that begins there.
     minter_->limit(index).full_word = 0;

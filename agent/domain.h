@@ -106,6 +106,7 @@ class Domain {
   std::map<std::string, std::uint32_t> slots_;  // limits of the rule in force
   std::map<std::string, std::shared_ptr<const TimeZone>> zones_;
   bool adopted_ = false;
+  bool published_ = false;
   std::uint64_t counters_id_ = 0;
 };
 

@@ -236,7 +236,9 @@ weir_status weir_limit_read(weir_limit* limit, weir_limit_info* info) {
   weir_limit_info out{};
   out.struct_bytes = std::min<std::uint32_t>(info->struct_bytes, sizeof(out));
   out.shared = at.is_private ? 0 : 1;
-  out.agent_alive = at.agent_alive(now) ? 1 : 0;
+  // The agent may well live and not know the limit.
+  const Attachment* current = limit->client->current.load(std::memory_order_acquire);
+  out.agent_alive = current != nullptr && current->agent_alive(current->now_ns()) ? 1 : 0;
   RuleCopy rule;
   if (rule_now(*limit, rule) && !(at.is_private && limit->mode != WEIR_MODE_LOCAL)) {
     const MintRule in_force = rule.terms.at(out.agent_alive != 0 ? INT64_MIN : now);

@@ -62,6 +62,7 @@ struct weir_limit {
   std::atomic<weir::shm::CounterSlot*> slot{nullptr};
   std::atomic<weir::shm::StripeCell*> stripes{nullptr};
   std::atomic<weir::shm::A64*> lane{nullptr};
+  std::atomic<const weir::shm::S64*> heartbeat{nullptr};
   std::ptrdiff_t rseq_area = 0;
   std::atomic<std::uint32_t> stripe_count{0};
   std::atomic<std::uint32_t> lane_stride{0};

@@ -8,11 +8,11 @@ using namespace weir::shm;
 
 namespace {
 
-// How often this thread was refused by one limit under one epoch. initial-exec: reading it is two
-// instructions, and never an allocation in a signal handler.
+// How often this thread was refused by one limit under one heartbeat of the agent. initial-exec:
+// reading it is two instructions, and never an allocation in a signal handler.
 struct Streak {
   const weir_limit* limit;
-  std::uint64_t epoch;
+  std::int64_t heartbeat_mono_ns;
   std::uint32_t count;
   bool stale;
 };
@@ -119,14 +119,14 @@ weir_status refused(weir_limit& limit, std::uint64_t n, std::uint64_t reserve) n
   count_on_lane(limit.rseq_area, limit.lane.load(std::memory_order_relaxed),
                 limit.lane_stride.load(std::memory_order_relaxed),
                 limit.lane_cpus.load(std::memory_order_relaxed));
-  const std::uint64_t epoch =
-      limit.slot.load(std::memory_order_relaxed)->epoch.load(std::memory_order_relaxed);
-  if (streak.limit != &limit || streak.epoch != epoch) {
+  const std::int64_t heartbeat =
+      limit.heartbeat.load(std::memory_order_relaxed)->load(std::memory_order_relaxed);
+  if (streak.limit != &limit || streak.heartbeat_mono_ns != heartbeat) {
     streak.limit = &limit;
-    streak.epoch = epoch;
+    streak.heartbeat_mono_ns = heartbeat;
     streak.count = 0;
   }
-  // The first refusal under an epoch looks, then the 2nd, 4th, 8th: a slow caller finds a dead
+  // The first refusal under a heartbeat looks, then the 2nd, 4th, 8th: a slow caller finds a dead
   // agent at once, a fast one reads the clock a few times a tick.
   const std::uint32_t count = ++streak.count;
   if ((count & (count - 1)) != 0 && !streak.stale) [[likely]]

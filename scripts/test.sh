@@ -63,7 +63,7 @@ step "unit tests" run dev -L unit -j "$jobs" ${args[@]+"${args[@]}"}
 if [ ${#args[@]} -eq 0 ]; then
   step "system tests" run dev -L system
   step "chaos tests" run dev -L chaos
-  if [ $long -eq 1 ]; then step "long tests" run dev -L long; fi
+  if [ $long -eq 1 ]; then step "long tests" run dev -C long -L long; fi
 fi
 
 if [ $ci -eq 1 ]; then

@@ -76,7 +76,7 @@ void add_agent(Page& page, const v1::StatusResponse& status) {
              "Whether the buckets were kept from an earlier run of the agent.",
              number(status.counters_adopted()));
   page.counter("weir_agent_ticks_total", "Minting ticks.", number(status.ticks_total()));
-  page.counter("weir_agent_ticks_late_total", "Minting ticks that began a period or more late.",
+  page.counter("weir_agent_ticks_late_total", "Minting ticks that began more than 5 ms late.",
                number(status.ticks_late_total()));
   page.gauge("weir_agent_tick_period_seconds", "Time between two ticks while a limit is in use.",
              number(status.tick_us()) / 1e6);
@@ -177,7 +177,7 @@ void add_limits(Page& page, const v1::LimitsResponse& limits) {
                 [](const Limit& l) { return number(l.burst()); });
   columns.gauge("weir_limit_level_tokens", "Tokens that can be taken now.",
                 [](const Limit& l) { return number(l.level()); });
-  columns.gauge("weir_limit_owed_tokens", "Tokens taken beyond what was there, to be minted first.",
+  columns.gauge("weir_limit_owed_tokens", "Tokens that queued calls still wait for.",
                 [](const Limit& l) { return number(l.owed()); });
   columns.gauge("weir_limit_waiting_calls", "Calls that wait for tokens.",
                 [](const Limit& l) { return number(l.waiting()); });
@@ -190,7 +190,7 @@ void add_limits(Page& page, const v1::LimitsResponse& limits) {
   columns.counter("weir_limit_forged_words_total",
                   "Words found with a value that no client writes.",
                   [](const Limit& l) { return number(l.forged_total()); });
-  columns.counter("weir_limit_lost_tokens_total", "Tokens lost with clients that died.",
+  columns.counter("weir_limit_lost_tokens_total", "Minted tokens that came too late to be delivered.",
                   [](const Limit& l) { return number(l.lost_total()); });
 }
 

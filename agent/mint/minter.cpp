@@ -87,7 +87,7 @@ void Minter::mint_limit(std::uint32_t index, LimitState& limit, std::int64_t now
   CounterSlot& slot = counters_.slot(index);
   LiveSlot& live = rules_.live(index);
   if (live.lease_end_mono_ns.load(kRelaxed) - now_ns <
-      static_cast<std::int64_t>(limit.lease_ns / 2)) {
+      static_cast<std::int64_t>(limit.lease_ns - limit.lease_ns / 8)) {
     // Up to the old end the book is minted by the old lease; only then is it renewed, so that a
     // long stop of this process is paid as the rules say.
     limit.full_word = 0;
@@ -115,7 +115,7 @@ void Minter::mint_limit(std::uint32_t index, LimitState& limit, std::int64_t now
   }
   const std::int64_t lease_end = now_ns + static_cast<std::int64_t>(limit.lease_ns);
   if (live.lease_end_mono_ns.load(kRelaxed) - now_ns <
-      static_cast<std::int64_t>(limit.lease_ns / 2))
+      static_cast<std::int64_t>(limit.lease_ns - limit.lease_ns / 8))
     live.lease_end_mono_ns.store(lease_end, std::memory_order_release);
 }
 

@@ -1,7 +1,6 @@
 // One user opens clients as fast as it can. Others are served, and what the agent holds stays flat.
 //
-// Tried with the attach quota taken out (take() always ok): more are let in than the quota allows.
-// Tried with drop() not closing the pidfd: descriptors rise.
+// Tried with the attach quota taken out (take() always ok): more are let in than it allows.
 #include "agent/attach/quota.h"
 #include "tests/support/fixture.h"
 

@@ -1,7 +1,7 @@
 // The agent is killed and started again, again and again, under load. No call fails or hangs, the
 // limit is kept by the rules that the agent left behind, and clients come back to the new one.
 //
-// Tried with these protections taken out, each of which must fail here:
+// Tried with these protections taken out, each of which fails here:
 //   - limits of adopted counters started afresh (full) by the new agent;
 //   - buckets without adopted counters started full though an agent ran before (ran_before);
 //   - clients that never mint for themselves (serve_alone always refuses);

@@ -1,8 +1,7 @@
 // Clients are killed at any instruction. What they leave is a bucket that every other process can
 // still use, a connection that the agent reaps, and at most one token lost.
 //
-// Tried with these protections taken out, each of which must fail here:
-//   - spend_one as a load and a store in place of one fetch_sub;
+// Tried with these protections taken out, each of which fails here:
 //   - minting clipped to the room there is now (left) in place of the room there was (book.level);
 //   - the agent forgetting nobody: drop() without erasing the connection.
 #include "tests/support/fixture.h"

@@ -2,7 +2,7 @@
 // the words and the clock, between claim and delivery, while holding the office. A clock that is
 // read before the words takes another's newer book for damage and pays a time twice.
 //
-// Tried with these protections taken out, each of which must fail here:
+// Tried with these protections taken out, each of which fails here:
 //   - mint() reading the clock before the book;
 //   - the claim as a plain store in place of a compare-and-swap on the book.
 #include "tests/support/fixture.h"

@@ -1,9 +1,9 @@
 // The agent is stopped for longer than its heartbeat lasts. Clients mint meanwhile; the agent wakes
 // in the middle of whatever it did and must not bring anything twice.
 //
-// Tried with these protections taken out, each of which must fail here:
-//   - take_office without looking whether the office is held, and the claim as a plain store;
-//   - the heartbeat always taken for fresh (clients never mint).
+// Tried with these protections taken out, each of which fails here:
+//   - the heartbeat always taken for fresh (clients never mint);
+//   - an agent that comes back keeping what it had put by for waiters (lose_put_by).
 #include "tests/support/fixture.h"
 
 namespace weir::test {

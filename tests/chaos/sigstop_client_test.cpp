@@ -1,11 +1,10 @@
 // Clients are stopped anywhere inside a call and go on much later. What they computed before may
 // not be put on top of what happened meanwhile.
 //
-// Tried with these protections taken out, each of which must fail here:
-//   - the loser of spend_one gives back what it subtracted (the late undo);
-//   - shut_gate under an epoch that is read after the subtraction shuts the gate over a full bucket
-//     (found by ServesAfterTheStops);
-//   - take_office without looking whether the office is held.
+// What it does not find, because one protection stands behind the other: the office not looked at
+// (the mint number holds), the mint number not looked at (the office holds), a loser's late undo
+// (the next mint clips it), an epoch read after the subtraction (the next tick reopens the gate).
+// The models in tests/models have a mutant for each of these.
 #include "tests/support/fixture.h"
 
 namespace weir::test {

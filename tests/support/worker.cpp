@@ -6,6 +6,8 @@
 // spend    takes tokens in a loop. n=, class=, idle_us= (pause after a refusal), mode= and amount=,
 //          burst= (what to do while no agent knows the limit), hold=1 (wait for the log's go word),
 //          migrate=1 (changes its CPU all the time), count= (at most so many admissions).
+// count    takes tokens as fast as it can and counts alone: lane.a admitted, lane.b the time before the
+//          first call, lane.c the time after the last.
 // attach   opens and closes clients as fast as it can; lane.a counts attached, lane.b refused.
 // read     reads the limit in a loop; lane.errors counts rules that are neither a0= nor a1= (amount,
 //          burst), lane.a and lane.b how often each was seen.
@@ -152,6 +154,26 @@ int spend(const Words& words) {
   return 0;
 }
 
+int count(const Words& words) {
+  const CallLog log = CallLog::open(words.text("log"));
+  Lane& lane = log.lane(static_cast<std::uint32_t>(words.number("lane")));
+  const auto opened = open_limit(words);
+  if (!opened) return 3;
+  lane.starts.fetch_add(1);
+  wait_for_go(log);
+  lane.b.store(now_ns());
+  std::int64_t admitted = 0;
+  while (!log.stopped()) {
+    constexpr int kCallsPerLook = 64;
+    for (int i = 0; i < kCallsPerLook; ++i)
+      if (weir_try_acquire(opened->limit, 1) == WEIR_ALLOW) ++admitted;
+  }
+  lane.c.store(now_ns());
+  lane.a.store(admitted);
+  weir_close(opened->client);
+  return 0;
+}
+
 int attach(const Words& words) {
   const CallLog log = CallLog::open(words.text("log"));
   Lane& lane = log.lane(static_cast<std::uint32_t>(words.number("lane")));
@@ -251,6 +273,7 @@ int main(int argc, char** argv) {
   const std::string mode = argv[1];
   const Words words(argc, argv);
   if (mode == "spend") return spend(words);
+  if (mode == "count") return count(words);
   if (mode == "attach") return attach(words);
   if (mode == "read") return read(words);
   if (mode == "wait") return wait(words);

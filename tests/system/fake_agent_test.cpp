@@ -1,8 +1,7 @@
 // H12, U2, U3: whoever sits at the socket's path, a client maps only what an agent would hand out.
 //
-// Tried with these protections taken out, each of which must fail here:
-//   - peer_trusted always true; check_segment that looks at no seal; validate_* not asked;
-//   - an exact comparison of the minor version.
+// Tried with these protections taken out, each of which fails here: peer_trusted always true;
+// check_segment that looks at no seal; an exact comparison of the minor version.
 #include <fcntl.h>
 #include <sys/socket.h>
 #include <sys/un.h>

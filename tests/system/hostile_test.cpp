@@ -1,6 +1,6 @@
 // H1, H2, H4, H5, H6, H9: what a hostile client may try with what the agent gave it.
 //
-// Tried with these protections taken out, each of which must fail here:
+// Tried with these protections taken out, each of which fails here:
 //   - seal_segment sealing nothing; the rules sealed without FUTURE_WRITE;
 //   - the agent receiving frames with room for descriptors and keeping them (AFloodOfDescriptors);
 //   - no look at whose waiter cell a frame names (AnothersWaiterCell);

@@ -1,6 +1,6 @@
 // Starting, killing, reloading: what an operator does to an agent, and what clients see of it.
 //
-// Tried with these protections taken out, each of which must fail here:
+// Tried with these protections taken out, each of which fails here:
 //   - no flock in take_lock (SecondAgent); no unlink of the old socket in listen (StaleSocket);
 //   - find_slot passing over tombstones (DeletedLimit); put_in_force in spite of problems (BadRules).
 #include "tests/support/fixture.h"

@@ -2,7 +2,8 @@
 // and never the new one before the flip.
 //
 // Tried with the new rules written into the table that readers use (table = flip & 1): fails.
-// Tried with copy_rule not looking at the flip word again: fails in WhileRulesChange.
+// (copy_rule not looking at the flip word again is not found: it takes two publications within one
+// read.)
 #include "tests/support/fixture.h"
 
 namespace weir::test {

@@ -1,9 +1,7 @@
 // D1, D4, D5: no memory for a segment, no descriptors left, in the agent and in a client.
 //
-// Tried with these protections taken out, each of which must fail here:
-//   - accept() failing without a pause: the agent spins (TheAgentHasNoDescriptors);
-//   - a truncated answer taken for whole, or its descriptors not closed (TheClientHasNoDescriptors);
-//   - make_segment without posix_fallocate's answer: the agent starts and dies of SIGBUS or SIGXFSZ.
+// Tried with these protections taken out, each of which fails here: accept() failing without a
+// pause (the agent spins); a truncated answer taken for whole; its descriptors not closed.
 #include <fcntl.h>
 #include <sys/resource.h>
 

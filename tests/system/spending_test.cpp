@@ -1,7 +1,7 @@
 // Classes, refunds and draining, over processes and a real agent.
 //
-// Tried with these protections taken out, each of which must fail here:
-//   - spend_many without its reserve; refunds folded in without the clip.
+// Tried with spend_many without its reserve: fails. Refunds folded in without the clip are not found
+// here, because the next mint cuts what is too much: tests/unit/shm/mint_test.cpp has that.
 #include "tests/support/fixture.h"
 #include "tests/support/raw_client.h"
 

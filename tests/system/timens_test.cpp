@@ -1,8 +1,8 @@
 // T2. A client in a time namespace reads a CLOCK_MONOTONIC that is 1000 s ahead. What it writes is
 // in the host's time all the same: it knows a living agent, and mints and waits without one.
 //
-// Tried with read_timens_offset_ns() always 0: the client takes the agent for dead, books time that
-// has not come, and its neighbours starve (NeighboursAreServed).
+// Tried with an offset that is always 0: the client takes the agent for dead and books time that has
+// not come, and its neighbours starve.
 #include "tests/support/fixture.h"
 
 namespace weir::test {

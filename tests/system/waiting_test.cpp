@@ -1,9 +1,9 @@
 // Waiting in turn, over processes: the queue is the agent's, so that no waiter's death stops it.
 //
-// Tried with these protections taken out, each of which must fail here:
-//   - the queue served from its end (InOrder); no look at the timeout in begin() (DeadlineTooShort);
-//   - forget_client that forgets nobody (AKilledWaiter); poll_queue that takes the agent for alive
-//     (WhenTheAgentDies); kWakesPerTickMax without bound (WakeBudget).
+// Tried with these protections taken out, each of which fails here: newcomers put in front of the
+// queue; no look at the timeout in begin(); poll_queue that takes the agent for alive;
+// kWakesPerTickMax without bound. A WaiterQueue that forgets nobody is not found: the dead client's
+// cells are cleared as well, and a cleared cell is passed over.
 #include "tests/support/fixture.h"
 #include "tests/support/raw_client.h"
 

@@ -188,6 +188,44 @@ TEST_F(DomainTest, ACalendarWindowOpensAtItsEdgeAndNotTwiceWhenTheClockIsSetBack
   EXPECT_EQ(take_all(*d, "m"), 0U) << "midnight came twice, its window did not";
 }
 
+TEST_F(DomainTest, TheFirstWindowDoesNotOpenAgainWhenTheClockIsSetBackOverItsBeginning) {
+  auto d = make();
+  wall = 1'700'006'400 + 3600;  // an hour after midnight
+  rule.limits = {monthly(50)};
+  ASSERT_TRUE(d->publish(rule));
+  EXPECT_EQ(take_all(*d, "m"), 50U);
+  wall -= 7200;
+  for (int i = 0; i < 800; ++i) {
+    now += 10 * kSecond;
+    wall += 10;
+    d->tick();
+    d->refresh();
+  }
+  EXPECT_EQ(take_all(*d, "m"), 0U);
+}
+
+TEST_F(DomainTest, AClockSetForwardOverAnEdgeOpensItsWindow) {
+  auto d = make();
+  rule.limits = {monthly(50)};
+  ASSERT_TRUE(d->publish(rule));
+  take_all(*d, "m");
+  d->tick();
+  wall += 86'400;
+  d->refresh();
+  now += kSecond;
+  d->tick();
+  EXPECT_EQ(take_all(*d, "m"), 50U);
+}
+
+TEST_F(DomainTest, ALimitThatComesAfterLostCountersStartsFull) {
+  auto d = make({}, true);
+  rule.limits = {limit("a")};
+  ASSERT_TRUE(d->publish(rule));
+  rule.limits.push_back(limit("later"));
+  ASSERT_TRUE(d->publish(rule));
+  EXPECT_EQ(take_all(*d, "later"), 100U);
+}
+
 TEST_F(DomainTest, AnEdgeThatPassedWithoutAnAgentIsGrantedByTheNext) {
   auto d = make();
   rule.limits = {monthly(50)};

@@ -1,0 +1,99 @@
+# bash completion for weir(1)
+
+# The names of limits that begin with $cur, from the agent that the line speaks of.
+_weir_limits() {
+  local name
+  while IFS= read -r name; do
+    [[ $name == "$cur"* ]] && COMPREPLY+=("$(printf '%q' "$name")")
+  done < <(weir "${globals[@]}" list --names 2>/dev/null)
+}
+
+_weir_words() {
+  COMPREPLY+=($(compgen -W "$1" -- "$cur"))
+}
+
+_weir_files() {
+  local IFS=$'\n'
+  compopt -o filenames 2>/dev/null
+  COMPREPLY+=($(compgen -f -- "$cur"))
+}
+
+_weir_command_options() {
+  case $command in
+    list) _weir_words '--domain --sort --names' ;;
+    show) _weir_words '--domain' ;;
+    top) _weir_words '--delay --sort --filter --once --width --samples' ;;
+    take) _weir_words '--tokens --wait --class --allow-without-agent' ;;
+    apply) _weir_words '--save --dry-run' ;;
+    diff) _weir_words '--exit-code' ;;
+    doctor) _weir_words '--rules --all' ;;
+    bench) _weir_words '--seconds --threads' ;;
+  esac
+  _weir_words '--socket --runtime-dir --output --color --no-header --help'
+}
+
+_weir() {
+  local cur prev cword command='' positionals=0 i
+  local -a words globals=()
+  COMPREPLY=()
+  # Names of limits may contain colons, at which bash would cut them.
+  if declare -F _get_comp_words_by_ref >/dev/null; then
+    _get_comp_words_by_ref -n : cur prev words cword
+  else
+    words=("${COMP_WORDS[@]}") cword=$COMP_CWORD
+    cur=${words[cword]} prev=${words[cword - 1]}
+  fi
+
+  for ((i = 1; i < cword; i++)); do
+    case ${words[i]} in
+      --)
+        # A command of its own, with its own completion.
+        if [[ $command == take ]] && declare -F _command_offset >/dev/null; then
+          _command_offset $((i + 1))
+        fi
+        return
+        ;;
+      --socket | --runtime-dir)
+        # Quoted as they were typed: a leading ~ is the shell's to expand, and stays as it is.
+        ((i + 1 < cword)) && globals+=("${words[i]}" "${words[i + 1]}")
+        ((i++))
+        ;;
+      -o | --output | --color | --domain | --sort | -d | --delay | --filter | --width | --samples | \
+        -n | --tokens | --wait | --class | --rules | --seconds | --threads) ((i++)) ;;
+      -*) ;;
+      *)
+        if [[ -z $command || $command == rules ]]; then
+          command=${words[i]}
+        else
+          ((positionals++))
+        fi
+        ;;
+    esac
+  done
+
+  case $prev in
+    --socket | --runtime-dir | --rules) _weir_files; return ;;
+    -o | --output) _weir_words 'table json'; return ;;
+    --color) _weir_words 'auto always never'; return ;;
+    --sort) _weir_words 'name admitted refused level waiting'; return ;;
+    --class) _weir_words 'critical_plus critical sheddable_plus sheddable'; return ;;
+    --domain | -d | --delay | --filter | --width | --samples | -n | --tokens | --wait | \
+      --seconds | --threads) return ;;
+  esac
+
+  if [[ $cur == -* ]]; then
+    _weir_command_options
+    return
+  fi
+  case $command in
+    '') _weir_words 'status list show top clients take rules doctor bench version completion' ;;
+    rules) _weir_words 'check apply diff' ;;
+    check | apply | diff) ((positionals == 0)) && _weir_files ;;
+    list | show | take | bench) ((positionals == 0)) && _weir_limits ;;
+    completion) ((positionals == 0)) && _weir_words 'bash zsh' ;;
+  esac
+  declare -F __ltrim_colon_completions >/dev/null && __ltrim_colon_completions "$cur"
+  return 0
+}
+
+complete -F _weir weir

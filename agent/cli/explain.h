@@ -1,0 +1,20 @@
+// A limit in words: what it promises, how it stands, what happens without the agent.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "agent/cli/context.h"
+
+namespace weir::cli {
+
+struct Paragraph {
+  std::string title;
+  std::string text;
+  Style style = Style::plain;
+};
+
+// Escaped already.
+std::vector<Paragraph> explain(const Context& context, const v1::LimitStatus& limit);
+
+}  // namespace weir::cli

@@ -1,0 +1,163 @@
+#include "agent/cli/top_model.h"
+
+#include <algorithm>
+#include <cctype>
+
+namespace weir::cli {
+
+namespace {
+
+std::string lowered(std::string_view text) {
+  std::string out{text};
+  for (char& c : out) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
+  return out;
+}
+
+bool is_key(int key, TopKey named) { return key == static_cast<int>(named); }
+
+}  // namespace
+
+TopModel::TopModel(const TopOptions& options)
+    : sort_(options.sort),
+      interval_s_(std::clamp(options.interval_s, kIntervalMinS, kIntervalMaxS)),
+      filter_(options.filter.substr(0, kFilterBytesMax)) {}
+
+void TopModel::feed(const v1::StatusResponse& status, Limits limits) {
+  status_ = status;
+  trouble_.clear();
+  limits_ = std::move(limits);
+  remember();
+  reorder();
+}
+
+// A limit that is gone takes its history with it, so the memory is that of the limits there are.
+void TopModel::remember() {
+  std::map<HistoryKey, std::deque<double>> kept;
+  for (const auto& limit : limits_) {
+    const HistoryKey key{limit.domain(), limit.name()};
+    auto& samples = kept[key];
+    if (const auto old = history_.find(key); old != history_.end())
+      samples = std::move(old->second);
+    samples.push_back(limit.spent_per_s());
+    if (samples.size() > kHistorySamples) samples.pop_front();
+  }
+  history_ = std::move(kept);
+}
+
+const std::deque<double>& TopModel::history(const v1::LimitStatus& limit) const {
+  static const std::deque<double> kNone;
+  const auto found = history_.find({limit.domain(), limit.name()});
+  return found == history_.end() ? kNone : found->second;
+}
+
+// The cursor stays at its place on the screen, not with its limit: what is busiest stays in view.
+void TopModel::reorder() {
+  sort_limits(limits_, sort_, reversed_);
+  visible_.clear();
+  const std::string wanted = lowered(filter_);
+  for (std::size_t i = 0; i < limits_.size(); ++i)
+    if (wanted.empty() || lowered(limits_[i].name()).find(wanted) != std::string::npos)
+      visible_.push_back(i);
+  move_to(cursor_);
+}
+
+void TopModel::set_page_rows(std::size_t rows) {
+  page_rows_ = std::max<std::size_t>(rows, 1);
+  move_to(cursor_);
+}
+
+void TopModel::move_to(std::size_t row) {
+  cursor_ = visible_.empty() ? 0 : std::min(row, visible_.size() - 1);
+  if (cursor_ < first_row_) first_row_ = cursor_;
+  if (cursor_ >= first_row_ + page_rows_) first_row_ = cursor_ - page_rows_ + 1;
+  const std::size_t last_first = visible_.size() - std::min(visible_.size(), page_rows_);
+  first_row_ = std::min(first_row_, last_first);
+}
+
+const v1::LimitStatus* TopModel::selected() const {
+  return cursor_ < visible_.size() ? &limits_[visible_[cursor_]] : nullptr;
+}
+
+bool TopModel::on_key(int key) {
+  if (is_key(key, TopKey::interrupt)) return false;
+  switch (mode_) {
+    case TopMode::filter: on_filter_key(key); return true;
+    case TopMode::help:
+    case TopMode::details:
+      if (key == 'q' || key == '?' || key == 'h' || is_key(key, TopKey::escape) ||
+          is_key(key, TopKey::enter))
+        mode_ = TopMode::list;
+      else if (mode_ == TopMode::details)
+        return on_list_key(key);
+      return true;
+    case TopMode::list: break;
+  }
+  return on_list_key(key);
+}
+
+bool TopModel::on_list_key(int key) {
+  const std::size_t page = std::max<std::size_t>(page_rows_ - 1, 1);
+  switch (key) {
+    case 'q': return false;
+    case '?':
+    case 'h': mode_ = TopMode::help; break;
+    case '/': mode_ = TopMode::filter; break;
+    case 's': next_sort(); break;
+    case 'n': sort_ = SortKey::name; reorder(); break;
+    case 'a': sort_ = SortKey::admitted; reorder(); break;
+    case 'x': sort_ = SortKey::refused; reorder(); break;
+    case 't': sort_ = SortKey::level; reorder(); break;
+    case 'w': sort_ = SortKey::waiting; reorder(); break;
+    case 'r': reversed_ = !reversed_; reorder(); break;
+    case 'p':
+    case ' ': paused_ = !paused_; break;
+    case '+': interval_s_ = std::min(interval_s_ * 2, kIntervalMaxS); break;
+    case '-': interval_s_ = std::max(interval_s_ / 2, kIntervalMinS); break;
+    case 'k':
+    case static_cast<int>(TopKey::up): move_to(cursor_ == 0 ? 0 : cursor_ - 1); break;
+    case 'j':
+    case static_cast<int>(TopKey::down): move_to(cursor_ + 1); break;
+    case static_cast<int>(TopKey::page_up): move_to(cursor_ - std::min(cursor_, page)); break;
+    case static_cast<int>(TopKey::page_down): move_to(cursor_ + page); break;
+    case 'g':
+    case static_cast<int>(TopKey::home): move_to(0); break;
+    case 'G':
+    case static_cast<int>(TopKey::end): move_to(visible_.size()); break;
+    case static_cast<int>(TopKey::enter):
+      if (selected() != nullptr) mode_ = TopMode::details;
+      break;
+    case static_cast<int>(TopKey::escape): filter_.clear(); reorder(); break;
+    default: break;
+  }
+  return true;
+}
+
+void TopModel::on_filter_key(int key) {
+  if (is_key(key, TopKey::enter)) {
+    mode_ = TopMode::list;
+  } else if (is_key(key, TopKey::escape)) {
+    filter_.clear();
+    mode_ = TopMode::list;
+  } else if (is_key(key, TopKey::backspace)) {
+    // A character may have several bytes; the ones behind its first are 10xxxxxx.
+    while (!filter_.empty() && (static_cast<unsigned char>(filter_.back()) & 0xc0) == 0x80)
+      filter_.pop_back();
+    if (!filter_.empty()) filter_.pop_back();
+  } else if (key >= 0x20 && key < 256 && key != 0x7f && filter_.size() < kFilterBytesMax) {
+    filter_.push_back(static_cast<char>(key));
+  }
+  reorder();
+}
+
+void TopModel::next_sort() {
+  switch (sort_) {
+    case SortKey::admitted: sort_ = SortKey::refused; break;
+    case SortKey::refused: sort_ = SortKey::level; break;
+    case SortKey::level: sort_ = SortKey::waiting; break;
+    case SortKey::waiting: sort_ = SortKey::name; break;
+    case SortKey::name: sort_ = SortKey::admitted; break;
+  }
+  reorder();
+}
+
+}  // namespace weir::cli
