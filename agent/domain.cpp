@@ -3,6 +3,7 @@
 #include <sys/random.h>
 
 #include <algorithm>
+#include <array>
 #include <cerrno>
 #include <cstring>
 #include <new>
@@ -259,7 +260,6 @@ void Domain::retire(std::uint32_t index, std::int64_t now_ns) {
   ledger.state = static_cast<std::uint32_t>(SlotState::tombstone);
   ledger.removed_mono_ns = now_ns;
   ++ledger.generation;
-  ledger.stripe_set = 0;
   // First of all: from here on calls see that the limit is gone.
   rules_.hot(index).store(hot_word(ledger.generation, 0), std::memory_order_release);
   minter_->stop_limit(index);
@@ -300,8 +300,10 @@ void Domain::start(std::uint32_t index, const LimitRule& rule, bool fresh) {
   }
   const std::uint32_t set = stripes_for(index, rule, state.stats.spent_per_s);
   if (set != state.stripe_set) {
+    if (set == 0) stripes_freed_ns_[state.stripe_set] = clocks_.mono_ns();
+    const bool had_it = ledger.stripe_set == set;
     ledger.stripe_set = set;
-    minter_->assign_stripes(index, set);
+    minter_->assign_stripes(index, set, had_it);
   }
 }
 
@@ -402,12 +404,22 @@ std::int64_t Domain::next_edge_ns(std::uint32_t index, std::int64_t now_ns) cons
   return last == INT64_MIN ? rule.edge_mono_ns : last + static_cast<std::int64_t>(rule.period_ns);
 }
 
+// A set that was in use rests like a slot does: a client of an earlier agent may still spend from
+// it, and does not ask.
 std::uint32_t Domain::free_stripe_set() const {
-  std::vector<bool> used(kStripeSets + 1);
-  for (std::uint32_t i = 0; i < options_.limits_max; ++i)
+  const std::int64_t now_ns = clocks_.mono_ns();
+  std::array<bool, kStripeSets + 1> used{};
+  for (std::uint32_t i = 0; i < options_.limits_max; ++i) {
+    const LedgerSlot& slot = ledger_.slot(i);
+    const bool rested = slot.state == static_cast<std::uint32_t>(SlotState::tombstone) &&
+                        now_ns - slot.removed_mono_ns > kSlotRestNs;
+    if (slot.stripe_set <= kStripeSets && !rested) used[slot.stripe_set] = true;
     if (minter_->limit(i).stripe_set <= kStripeSets) used[minter_->limit(i).stripe_set] = true;
+  }
   for (std::uint32_t set = 1; set <= kStripeSets; ++set)
-    if (!used[set]) return set;
+    if (!used[set] &&
+        (stripes_freed_ns_[set] == 0 || now_ns - stripes_freed_ns_[set] > kSlotRestNs))
+      return set;
   return 0;
 }
 
@@ -421,6 +433,9 @@ std::uint32_t Domain::stripes_for(std::uint32_t index, const LimitRule& rule, do
   if (share < kStripeTokensMin && rule.stripes != StripeMode::on) return 0;
   if (share == 0) return 0;
   if (now != 0) return now;
+  // The set that the limit had under an earlier agent.
+  const std::uint32_t kept = ledger_.slot(index).stripe_set;
+  if (kept != 0 && kept <= kStripeSets) return kept;
   const bool busy = spent_per_s >= static_cast<double>(kStripeRateMin);
   return rule.stripes == StripeMode::on || busy ? free_stripe_set() : 0;
 }

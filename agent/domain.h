@@ -2,6 +2,7 @@
 // and its minter.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <map>
 #include <memory>
@@ -105,6 +106,7 @@ class Domain {
   std::unique_ptr<Minter> minter_;
   std::map<std::string, std::uint32_t> slots_;  // limits of the rule in force
   std::map<std::string, std::shared_ptr<const TimeZone>> zones_;
+  std::array<std::int64_t, kStripeSets + 1> stripes_freed_ns_{};
   bool adopted_ = false;
   bool published_ = false;
   std::uint64_t counters_id_ = 0;

@@ -183,7 +183,7 @@ weir_status weir_limit_get(weir_client* client, const char* name, const weir_lim
   if (made == nullptr) return WEIR_E_NO_MEMORY;
   made->client = client;
   std::memcpy(made->name.data(), name, length);
-  made->rseq_area = rseq_area_offset();
+  made->rseq_area = static_cast<std::int32_t>(rseq_area_offset());
   if (!make_private(*made, options != nullptr ? &known : nullptr)) {
     delete made;
     return WEIR_E_NO_MEMORY;

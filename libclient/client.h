@@ -63,7 +63,7 @@ struct weir_limit {
   std::atomic<weir::shm::StripeCell*> stripes{nullptr};
   std::atomic<weir::shm::A64*> lane{nullptr};
   std::atomic<const weir::shm::S64*> heartbeat{nullptr};
-  std::ptrdiff_t rseq_area = 0;
+  std::int32_t rseq_area = 0;
   std::atomic<std::uint32_t> stripe_count{0};
   std::atomic<std::uint32_t> lane_stride{0};
   std::atomic<std::uint32_t> lane_cpus{0};

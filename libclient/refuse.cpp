@@ -28,9 +28,10 @@ std::uint64_t outside_level(const Attachment& at, const RuleCopy& rule) noexcept
 }
 
 // Mints for one limit as the agent would, if nobody else is about to. True when tokens came.
-bool mint_here(const weir_limit& limit, const Attachment& at, const RuleCopy& rule,
-               std::int64_t now_ns) noexcept {
-  CounterSlot& slot = *limit.slot.load(std::memory_order_relaxed);
+bool mint_here(const weir_limit& limit, const Attachment& at, std::uint32_t index,
+               const RuleCopy& rule, std::int64_t now_ns) noexcept {
+  // The slot of this very attachment: the handle may be moving to another one.
+  CounterSlot& slot = at.counters.slot(index);
   const std::uint64_t outside = outside_level(at, rule);
   const Book book = decode_book(slot.book.load(std::memory_order_acquire), now_ns);
   if (now_ns - book.time_ns < kSelfMintNs) return false;
@@ -56,10 +57,12 @@ weir_status serve_alone(weir_limit& limit, std::uint64_t n, std::uint64_t reserv
   const Attachment& at = *limit.attachment.load(std::memory_order_acquire);
   RuleCopy rule;
   const std::uint32_t index = limit.index.load(std::memory_order_relaxed);
+  if (index >= at.rules.geometry().limits_max || index >= at.counters.geometry().limits_max)
+    return WEIR_DENY;
   if (!copy_rule(at.rules, index, rule) || rule.state != SlotState::active) return WEIR_DENY;
   const std::int64_t now_ns = at.now_ns();
   if (rule.terms.opened(now_ns)) return WEIR_ALLOW;
-  if (!mint_here(limit, at, rule, now_ns)) return WEIR_DENY;
+  if (!mint_here(limit, at, index, rule, now_ns)) return WEIR_DENY;
   CounterSlot& slot = *limit.slot.load(std::memory_order_relaxed);
   return spend(slot, n, reserve) == Spend::ok ? WEIR_ALLOW : WEIR_DENY;
 }

@@ -98,8 +98,8 @@ Result<v1::AdminResponse> AdminClient::call(const v1::AdminRequest& request) {
   if (fd_ < 0) return Error{Failure::broken, "the connection to " + path_ + " is closed"};
   const std::string frame = encode_frame(request);
   if (frame.empty()) {
-    return Error{Failure::invalid, "the request is larger than " +
-                                       std::to_string(kFrameBytesMax >> 20) + " MiB"};
+    return Error{Failure::invalid,
+                 "the request is larger than " + std::to_string(kFrameBytesMax >> 20) + " MiB"};
   }
   const Deadline deadline = std::chrono::steady_clock::now() + timeout_;
   if (auto sent = send_all(frame, deadline); !sent) return sent.error();
@@ -130,8 +130,8 @@ Result<bool> AdminClient::send_all(const std::string& frame, Deadline deadline) 
     } else if (errno == EPIPE || errno == ECONNRESET) {
       return true;  // The agent may have said why before it hung up: go and read it.
     } else if (errno != EAGAIN && errno != EINTR) {
-      return fail(Failure::broken, std::string{"sending to the agent failed: "} +
-                                       std::strerror(errno));
+      return fail(Failure::broken,
+                  std::string{"sending to the agent failed: "} + std::strerror(errno));
     } else if (!wait_for(POLLOUT, deadline)) {
       return fail(Failure::timeout,
                   "the agent did not take the request within " + in_words(timeout_));

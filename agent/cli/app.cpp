@@ -54,7 +54,8 @@ template <class T>
 CLI::Option* add_choice(CLI::App& app, const std::string& flags, T& value, const Words<T>& words,
                         const std::string& help) {
   std::string list;
-  for (const auto& [word, unused] : words) list += (list.empty() ? "" : "|") + word;
+  for (const auto& [word, unused] : words)
+    list += (list.empty() ? "" : "|") + word;
   auto* option = app.add_option_function<std::string>(
       flags,
       [&value, words, list](const std::string& text) {
@@ -87,18 +88,18 @@ void add_globals(CLI::App& app, GlobalOptions& global) {
       ->type_name("DIR");
   add_choice<Output>(app, "-o,--output", global.output,
                      {{"table", Output::table}, {"json", Output::json}}, "How to print");
-  add_choice<ColorMode>(app, "--color", global.color,
-                        {{"auto", ColorMode::automatic},
-                         {"always", ColorMode::always},
-                         {"never", ColorMode::never}},
-                        "Whether to print in colour");
+  add_choice<ColorMode>(
+      app, "--color", global.color,
+      {{"auto", ColorMode::automatic}, {"always", ColorMode::always}, {"never", ColorMode::never}},
+      "Whether to print in colour");
   app.add_flag("--no-header", global.no_header, "Tables without titles");
 }
 
 void add_reading(CLI::App& app, Options& options) {
   app.add_subcommand("status", "The agent: its rules, clock, domains and CPU");
   auto* list = app.add_subcommand("list", "All limits, a line each");
-  list->add_option("PATTERN", options.list.pattern, "Only names that match a shell pattern")->type_name("");
+  list->add_option("PATTERN", options.list.pattern, "Only names that match a shell pattern")
+      ->type_name("");
   list->add_option("--domain", options.list.domain, "Only this domain")->type_name("NAME");
   add_choice(*list, "--sort", options.list.sort, sort_words(), "Order");
   list->add_flag("--names", options.list.names, "Names alone, for scripts");
@@ -123,8 +124,7 @@ void add_take(CLI::App& app, Options& options) {
   auto* take = app.add_subcommand(
       "take", "Take tokens from a limit; then run the COMMAND after --, if there is one");
   take->add_option("NAME", options.take.name, "The limit")->type_name("")->required();
-  add_number(*take, "-n,--tokens", options.take.tokens, 1U, UINT32_MAX, "N",
-             "How many tokens (1)");
+  add_number(*take, "-n,--tokens", options.take.tokens, 1U, UINT32_MAX, "N", "How many tokens (1)");
   take->add_option("--wait", options.take_wait, "Wait in turn for at most this long, as 500ms, 2s")
       ->type_name("DURATION")
       ->check([](const std::string& text) -> std::string {
@@ -134,8 +134,9 @@ void add_take(CLI::App& app, Options& options) {
   add_choice(*take, "--class", options.take.priority_class, class_words(), "Whose call it is");
   take->add_flag("--allow-without-agent", options.take.allow_without_agent,
                  "Admit when no agent answers, instead of exit code 69");
-  take->footer("weir take NAME [OPTIONS] -- COMMAND [ARGUMENT...]\n"
-               "The exit code is the command's own; 75 when the limit refused.");
+  take->footer(
+      "weir take NAME [OPTIONS] -- COMMAND [ARGUMENT...]\n"
+      "The exit code is the command's own; 75 when the limit refused.");
 }
 
 void add_rules(CLI::App& app, Options& options) {
@@ -144,11 +145,13 @@ void add_rules(CLI::App& app, Options& options) {
   auto* check = rules->add_subcommand("check", "Check a file; needs no agent");
   check->add_option("FILE", options.rules.file, "Default: /etc/weir/rules.yaml")->type_name("");
   auto* apply = rules->add_subcommand("apply", "Let the agent take a file, or read its own again");
-  apply->add_option("FILE", options.rules.file, "Default: the agent's own rules file")->type_name("");
+  apply->add_option("FILE", options.rules.file, "Default: the agent's own rules file")
+      ->type_name("");
   apply->add_flag("--save", options.rules.save, "Replace the agent's rules file by FILE, too");
   apply->add_flag("--dry-run", options.rules.dry_run, "Check and compare only");
   auto* diff = rules->add_subcommand("diff", "What apply would change");
-  diff->add_option("FILE", options.rules.file, "Default: the agent's own rules file")->type_name("");
+  diff->add_option("FILE", options.rules.file, "Default: the agent's own rules file")
+      ->type_name("");
   diff->add_flag("--exit-code", options.rules.exit_code, "Exit 1 when something would change");
 }
 
@@ -158,7 +161,8 @@ void add_helping(CLI::App& app, Options& options) {
       ->type_name("FILE");
   doctor->add_flag("--all", options.doctor.all, "Print what is in order, too");
   auto* bench = app.add_subcommand("bench", "Measure a decision here, for a few seconds");
-  bench->add_option("NAME", options.bench.name, "Also this limit; takes real tokens")->type_name("");
+  bench->add_option("NAME", options.bench.name, "Also this limit; takes real tokens")
+      ->type_name("");
   add_number(*bench, "--seconds", options.bench.seconds, 0.01, 600.0, "SECONDS",
              "How long in all (3)");
   add_number(*bench, "--threads", options.bench.threads, 1U, 64U, "COUNT",

@@ -47,22 +47,26 @@ Row measure(std::string operation, std::uint32_t threads, Clock::duration time, 
   std::vector<Sum> sums(threads);
   std::atomic<bool> go{false};
   const auto work = [&](Sum& sum) {
-    while (!go.load(std::memory_order_acquire)) std::this_thread::yield();
+    while (!go.load(std::memory_order_acquire))
+      std::this_thread::yield();
     Sum mine;
     const Clock::time_point begin = Clock::now();
     Clock::time_point now = begin;
     for (const Clock::time_point end = begin + time; now < end; now = Clock::now()) {
-      for (std::uint64_t i = 0; i < kBatchCalls; ++i) mine.admitted += call() ? 1 : 0;
+      for (std::uint64_t i = 0; i < kBatchCalls; ++i)
+        mine.admitted += call() ? 1 : 0;
       mine.calls += kBatchCalls;
     }
     mine.ns = std::chrono::duration<double, std::nano>(now - begin).count();
     sum = mine;
   };
   std::vector<std::thread> others;
-  for (std::uint32_t i = 1; i < threads; ++i) others.emplace_back(work, std::ref(sums[i]));
+  for (std::uint32_t i = 1; i < threads; ++i)
+    others.emplace_back(work, std::ref(sums[i]));
   go.store(true, std::memory_order_release);
   work(sums[0]);
-  for (std::thread& other : others) other.join();
+  for (std::thread& other : others)
+    other.join();
   Row row{std::move(operation), threads};
   double ns = 0;
   for (const Sum& sum : sums) {
@@ -96,8 +100,8 @@ std::vector<Row> measure_all(const Subjects& subjects, std::uint32_t threads, do
   std::vector<std::uint32_t> counts{1};
   if (threads > 1) counts.push_back(threads);
   const std::size_t operations = subjects.shared != nullptr ? 4 : 3;
-  const auto each = std::chrono::duration_cast<Clock::duration>(std::chrono::duration<double>(
-      seconds / static_cast<double>(operations * counts.size())));
+  const auto each = std::chrono::duration_cast<Clock::duration>(
+      std::chrono::duration<double>(seconds / static_cast<double>(operations * counts.size())));
   std::vector<Row> rows;
   alignas(128) std::atomic<std::int64_t> word{0};
   const auto take = [](weir_limit* limit) {
@@ -105,9 +109,8 @@ std::vector<Row> measure_all(const Subjects& subjects, std::uint32_t threads, do
   };
   for (const std::uint32_t count : counts) {
     word = INT64_MAX;
-    rows.push_back(measure("bare fetch_sub", count, each, [&word] {
-      return word.fetch_sub(1, std::memory_order_relaxed) > 0;
-    }));
+    rows.push_back(measure("bare fetch_sub", count, each,
+                           [&word] { return word.fetch_sub(1, std::memory_order_relaxed) > 0; }));
     const double bare_ns = rows.back().ns_per_call;
     rows.push_back(measure("admitted", count, each, take(subjects.full)));
     rows.push_back(measure("refused", count, each, take(subjects.dry)));
@@ -148,8 +151,9 @@ void print_rows(const Context& context, const std::vector<Row>& rows) {
                format_per_s(row.ns_per_call / row.bare_ns)});
   }
   table.print(context);
-  context.out << "\nIndicative: a few seconds on a machine that does other things, too. Compare the "
-                 "ratios,\nnot the nanoseconds; NS/CALL is the time of one thread.\n";
+  context.out
+      << "\nIndicative: a few seconds on a machine that does other things, too. Compare the "
+         "ratios,\nnot the nanoseconds; NS/CALL is the time of one thread.\n";
 }
 
 }  // namespace
@@ -180,8 +184,7 @@ int cmd_bench(const Context& context, const BenchOptions& options) {
     info.struct_bytes = sizeof(info);
     if (weir_limit_get(client.get(), options.name.c_str(), nullptr, &subjects.shared) != WEIR_OK ||
         weir_limit_read(subjects.shared, &info) != WEIR_OK || info.shared == 0)
-      return context.fail("the agent has no limit '" + options.name +
-                          "'; `weir list` names them");
+      return context.fail("the agent has no limit '" + options.name + "'; `weir list` names them");
     context.err << "weir: this takes real tokens of '" << context.escaped(options.name) << "'\n";
   }
   std::uint32_t threads = options.threads;

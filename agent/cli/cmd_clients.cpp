@@ -33,7 +33,8 @@ int cmd_clients(const Context& context) {
   const auto clients = sorted_clients(answer->clients());
   if (context.json()) {
     Json array = Json::array();
-    for (const auto& client : clients) array.push_back(to_json(client));
+    for (const auto& client : clients)
+      array.push_back(to_json(client));
     print_json(context, {{"clients", std::move(array)}});
     return kExitOk;
   }

@@ -15,10 +15,14 @@ constexpr int kExitErrors = kExitUsage;
 
 Style style_of(Severity severity) {
   switch (severity) {
-    case Severity::ok: return Style::good;
-    case Severity::info: return Style::plain;
-    case Severity::warning: return Style::warn;
-    case Severity::error: return Style::bad;
+    case Severity::ok:
+      return Style::good;
+    case Severity::info:
+      return Style::plain;
+    case Severity::warning:
+      return Style::warn;
+    case Severity::error:
+      return Style::bad;
   }
   return Style::plain;
 }
@@ -44,7 +48,8 @@ void print_finding(const Context& context, const Finding& finding) {
 int cmd_doctor(const Context& context, const DoctorOptions& options) {
   const std::vector<Finding> findings = judge(collect_facts(context, options.rules_file));
   Severity worst = Severity::ok;
-  for (const Finding& finding : findings) worst = std::max(worst, finding.severity);
+  for (const Finding& finding : findings)
+    worst = std::max(worst, finding.severity);
   if (context.json()) {
     Json array = Json::array();
     for (const Finding& finding : findings) {

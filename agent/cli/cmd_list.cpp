@@ -69,10 +69,12 @@ int cmd_list(const Context& context, const ListOptions& options) {
   sort_limits(limits, options.sort);
   if (context.json()) {
     Json array = Json::array();
-    for (const auto& limit : limits) array.push_back(to_json(limit));
+    for (const auto& limit : limits)
+      array.push_back(to_json(limit));
     print_json(context, {{"limits", std::move(array)}});
   } else if (options.names) {
-    for (const auto& limit : limits) context.out << context.escaped(limit.name()) << '\n';
+    for (const auto& limit : limits)
+      context.out << context.escaped(limit.name()) << '\n';
   } else if (limits.empty()) {
     print_none(context, options);
   } else {

@@ -20,7 +20,8 @@ void print_lines(const Context& context, const Texts& texts, Style style, std::s
 
 std::vector<std::string> to_lines(const std::vector<agent::Problem>& problems) {
   std::vector<std::string> lines;
-  for (const agent::Problem& problem : problems) lines.push_back(agent::to_string(problem));
+  for (const agent::Problem& problem : problems)
+    lines.push_back(agent::to_string(problem));
   return lines;
 }
 
@@ -51,7 +52,8 @@ net::Result<v1::ApplyResponse> send(const Context& context, const RulesOptions& 
     if (agent::ParseResult parsed = agent::parse_rules(file.text, options.file); !parsed.ok()) {
       // The agent would say the same; a broken file, or one that is not UTF-8, stays here.
       v1::ApplyResponse answer;
-      for (const std::string& line : to_lines(parsed.problems)) answer.add_problems(line);
+      for (const std::string& line : to_lines(parsed.problems))
+        answer.add_problems(line);
       return answer;
     }
     apply.set_text(std::move(file.text));
@@ -70,11 +72,11 @@ int cmd_rules_check(const Context& context, const RulesOptions& options) {
   const std::string file = options.file.empty() ? kDefaultRulesFile : options.file;
   const agent::ParseResult parsed = agent::load_rules_file(file);
   const auto problems = to_lines(parsed.problems);
-  const auto warnings =
-      parsed.ok() ? to_lines(parsed.rules->warnings) : std::vector<std::string>{};
+  const auto warnings = parsed.ok() ? to_lines(parsed.rules->warnings) : std::vector<std::string>{};
   std::size_t limits = 0;
   if (parsed.ok())
-    for (const auto& domain : parsed.rules->domains) limits += domain.limits.size();
+    for (const auto& domain : parsed.rules->domains)
+      limits += domain.limits.size();
   if (context.json()) {
     print_json(context, {{"file", file},
                          {"ok", parsed.ok()},

@@ -76,7 +76,8 @@ int cmd_show(const Context& context, const ShowOptions& options) {
   }
   if (context.json()) {
     Json array = Json::array();
-    for (const auto& limit : *limits) array.push_back(to_json(limit));
+    for (const auto& limit : *limits)
+      array.push_back(to_json(limit));
     print_json(context, {{"limits", std::move(array)}});
     return kExitOk;
   }

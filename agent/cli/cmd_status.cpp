@@ -55,7 +55,8 @@ void add_fallback(const Context& context, const v1::StatusResponse& status, Fact
       domains += (domains.empty() ? "" : ", ") + context.escaped(domain.name());
   std::map<std::string, std::uint64_t> counts;  // few: the agent has three modes
   if (const auto limits = fetch_limits(context, "", ""))
-    for (const auto& limit : *limits) ++counts[limit.fallback()];
+    for (const auto& limit : *limits)
+      ++counts[limit.fallback()];
   std::string modes;
   for (const auto& [mode, count] : counts)
     modes += (modes.empty() ? "" : ", ") + std::to_string(count) + " " + context.escaped(mode);
@@ -63,10 +64,10 @@ void add_fallback(const Context& context, const v1::StatusResponse& status, Fact
   if (domains.empty())
     facts.add("Fallback", "not in force" + without);
   else
-    facts.add("Fallback", {"in force in " + domains +
-                               ": its clients mint by themselves until the agent takes over again" +
-                               without,
-                           Style::bad});
+    facts.add("Fallback",
+              {"in force in " + domains +
+                   ": its clients mint by themselves until the agent takes over again" + without,
+               Style::bad});
 }
 
 void add_rules(const Context& context, const v1::StatusResponse& status, Facts& facts) {
@@ -89,8 +90,10 @@ void print_domains(const Context& context, const v1::StatusResponse& status) {
                {"SOCKET"}}};
   for (const auto& domain : status.domains()) {
     const Style refused = domain.refused_total() != 0 ? Style::warn : Style::plain;
-    table.add({context.escaped(domain.name()), std::to_string(domain.limits()),
-               std::to_string(domain.clients()), std::to_string(domain.waiting()),
+    table.add({context.escaped(domain.name()),
+               std::to_string(domain.limits()),
+               std::to_string(domain.clients()),
+               std::to_string(domain.waiting()),
                format_count(domain.attached_total()),
                {format_count(domain.refused_total()), refused},
                format_count(domain.reaped_total()),
@@ -121,13 +124,14 @@ int cmd_status(const Context& context) {
   add_rules(context, status, facts);
   const bool late = status.ticks_late_total() > status.ticks_total() / 100;
   facts.add("Tick", {"every " + format_duration(status.tick_us() * 1000) + ", takes " +
-                         format_duration(status.tick_p50_ns()) + " (99 %: " +
-                         format_duration(status.tick_p99_ns()) + "); " +
+                         format_duration(status.tick_p50_ns()) +
+                         " (99 %: " + format_duration(status.tick_p99_ns()) + "); " +
                          format_count(status.ticks_late_total()) + " of " +
                          format_count(status.ticks_total()) + " late (" +
                          percent(status.ticks_late_total(), status.ticks_total()) + ")",
                      late ? Style::warn : Style::plain});
-  facts.add("Counters", status.counters_adopted() ? "kept from an earlier run" : "made by this run");
+  facts.add("Counters",
+            status.counters_adopted() ? "kept from an earlier run" : "made by this run");
   add_fallback(context, status, facts);
   add_cpu(context, status.cpu(), facts);
   facts.add("HTTP", status.http_address().empty() ? "off" : context.escaped(status.http_address()));

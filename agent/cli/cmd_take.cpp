@@ -35,7 +35,8 @@ std::string open_error(const Context& context, weir_status status) {
              " and this program's libweir are of different major versions. Install the same";
     case WEIR_E_INVALID:
       return "the socket path " + path + " cannot be used: it is empty or longer than 107 bytes";
-    default: return path + ": " + weir_strerror(status);
+    default:
+      return path + ": " + weir_strerror(status);
   }
 }
 
@@ -60,9 +61,8 @@ void print_answer(const Context& context, const TakeOptions& options, const Answ
     context.err << "weir: refused by '" << context.escaped(options.name) << "'";
     if (answer.switched_off) context.err << ", which lets nothing pass";
     if (wait_ns != UINT64_MAX && wait_ns != 0)
-      context.err << "; " << options.tokens
-                  << (options.tokens == 1 ? " token is" : " tokens are") << " likely in "
-                  << format_duration(wait_ns) << " (--wait)";
+      context.err << "; " << options.tokens << (options.tokens == 1 ? " token is" : " tokens are")
+                  << " likely in " << format_duration(wait_ns) << " (--wait)";
     context.err << '\n';
   }
 }
@@ -91,8 +91,7 @@ weir_status acquire(weir_limit* limit, const TakeOptions& options, std::uint64_t
     return weir_acquire_class(limit, options.tokens, options.priority_class, options.wait_ns,
                               &wait_ns);
   }
-  const weir_status status =
-      weir_try_acquire_class(limit, options.tokens, options.priority_class);
+  const weir_status status = weir_try_acquire_class(limit, options.tokens, options.priority_class);
   if (status != WEIR_DENY) return status;
   if (weir_retry_after(limit, options.tokens, &wait_ns) == WEIR_E_TOO_LARGE)
     return WEIR_E_TOO_LARGE;
@@ -116,7 +115,8 @@ int cmd_take(const Context& context, const TakeOptions& options, const Runner& r
                         status == WEIR_E_NO_AGENT ? kExitNoAgent : kExitFailure);
   ClientPtr client{opened};
   weir_limit* limit = nullptr;
-  if (const weir_status status = weir_limit_get(client.get(), options.name.c_str(), nullptr, &limit);
+  if (const weir_status status =
+          weir_limit_get(client.get(), options.name.c_str(), nullptr, &limit);
       status != WEIR_OK)
     return context.fail("'" + options.name + "' is no name of a limit: " + weir_strerror(status));
   if (is_unknown(client.get(), limit))

@@ -81,7 +81,8 @@ int print_once(const Context& context, const TopOptions& options, TopModel& mode
   lines.pop_back();  // the keys
   for (const Line& line : lines) {
     std::string text;
-    for (const Span& span : line) text += span.text;
+    for (const Span& span : line)
+      text += span.text;
     text.erase(text.find_last_not_of(' ') + 1);
     context.out << text << '\n';
   }
@@ -117,8 +118,7 @@ int cmd_top(const Context& context, const TopOptions& options) {
   TopModel model{options};
   Feed feed{context};
   if (context.json())
-    return context.fail("top has no JSON; `weir list -o json` prints the same figures",
-                        kExitUsage);
+    return context.fail("top has no JSON; `weir list -o json` prints the same figures", kExitUsage);
   if (options.once) return print_once(context, options, model, feed);
   // Who starts top without an agent wants to know why at once, not on a drawn screen.
   if (const auto error = feed.update(model)) return context.fail(*error);

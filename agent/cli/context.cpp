@@ -31,12 +31,23 @@ Paths resolve_paths(const GlobalOptions& options, const Environment& environment
 std::string Context::styled(Style style, std::string_view text) const {
   const char* begin = "";
   switch (style) {
-    case Style::plain: break;
-    case Style::bold: begin = "\x1b[1m"; break;
-    case Style::dim: begin = "\x1b[2m"; break;
-    case Style::good: begin = "\x1b[32m"; break;
-    case Style::warn: begin = "\x1b[33m"; break;
-    case Style::bad: begin = "\x1b[31m"; break;
+    case Style::plain:
+      break;
+    case Style::bold:
+      begin = "\x1b[1m";
+      break;
+    case Style::dim:
+      begin = "\x1b[2m";
+      break;
+    case Style::good:
+      begin = "\x1b[32m";
+      break;
+    case Style::warn:
+      begin = "\x1b[33m";
+      break;
+    case Style::bad:
+      begin = "\x1b[31m";
+      break;
   }
   if (!color || style == Style::plain) return std::string{text};
   return begin + std::string{text} + "\x1b[0m";

@@ -1,4 +1,5 @@
-// Looks at the machine. What cannot be seen stays at its default; the judge says so where it counts.
+// Looks at the machine. What cannot be seen stays at its default; the judge says so where it
+// counts.
 #include <errno.h>
 #include <grp.h>
 #include <pwd.h>
@@ -60,14 +61,13 @@ void look_at_user(DoctorFacts& facts) {
   const gid_t wanted = facts.runtime_dir.gid;
   std::array<gid_t, kGroupsMax> groups{};
   const int count = std::max(::getgroups(kGroupsMax, groups.data()), 0);
-  facts.in_group = ::getegid() == wanted ||
-                   std::find(groups.begin(), groups.begin() + count, wanted) !=
-                       groups.begin() + count;
+  facts.in_group = ::getegid() == wanted || std::find(groups.begin(), groups.begin() + count,
+                                                      wanted) != groups.begin() + count;
   if (found_user != nullptr) {
     int by_name = kGroupsMax;
     if (::getgrouplist(user.pw_name, user.pw_gid, groups.data(), &by_name) >= 0)
-      facts.in_group_by_name = std::find(groups.begin(), groups.begin() + by_name, wanted) !=
-                               groups.begin() + by_name;
+      facts.in_group_by_name =
+          std::find(groups.begin(), groups.begin() + by_name, wanted) != groups.begin() + by_name;
   }
   std::vector<char> group_text(kDatabaseBytes);
   group entry{};
@@ -83,8 +83,7 @@ int connect_error(const std::string& path) {
   std::memcpy(address.sun_path, path.data(), path.size());
   const shm::Fd fd{::socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0)};
   if (!fd) return errno;
-  const int rc =
-      ::connect(fd.get(), reinterpret_cast<const sockaddr*>(&address), sizeof(address));
+  const int rc = ::connect(fd.get(), reinterpret_cast<const sockaddr*>(&address), sizeof(address));
   return rc == 0 ? 0 : errno;
 }
 
@@ -139,7 +138,8 @@ RulesFacts look_at_rules(std::string file) {
   facts.unreadable = text.error;
   if (!text.error.empty()) return facts;
   const agent::ParseResult parsed = agent::parse_rules(text.text, facts.file);
-  for (const auto& problem : parsed.problems) facts.problems.push_back(agent::to_string(problem));
+  for (const auto& problem : parsed.problems)
+    facts.problems.push_back(agent::to_string(problem));
   if (parsed.ok())
     for (const auto& warning : parsed.rules->warnings)
       facts.warnings.push_back(agent::to_string(warning));

@@ -93,8 +93,7 @@ void Judge::runtime_dir() {
         path + " can be written by everybody: anybody could put a socket of their own there",
         "chmod o-w " + path);
   } else if (!dir.may_enter) {
-    add(Severity::error, "runtime_dir", "this user may not enter " + path,
-        join_action());
+    add(Severity::error, "runtime_dir", "this user may not enter " + path, join_action());
   } else {
     add(Severity::ok, "runtime_dir", path + " is there and may be entered");
   }
@@ -154,15 +153,15 @@ void Judge::attach_socket() {
       return;
     case EACCES:
     case EPERM:
-      add(Severity::error, "attach_socket", "this user may not connect to " + path,
-          join_action());
+      add(Severity::error, "attach_socket", "this user may not connect to " + path, join_action());
       return;
     case EPROTOTYPE:
     case ENOTSOCK:
       add(Severity::error, "attach_socket", path + " is not an attach socket",
           "set --socket or WEIR_SOCKET to agent.sock in the runtime directory");
       return;
-    default: break;
+    default:
+      break;
   }
   if (facts_.attach_state == WEIR_E_VERSION) {
     add(Severity::error, "versions",
@@ -174,7 +173,8 @@ void Judge::attach_socket() {
   } else if (facts_.attach_state == WEIR_E_NOT_ALLOWED) {
     add(Severity::error, "attach_socket", "the agent does not serve user " + facts_.user + why,
         "name the user, or one of the user's groups, under `allow` of the domain in the rules "
-        "file" + (has_own_group() ? ", or join the group '" + facts_.group + "'" : std::string{}));
+        "file" +
+            (has_own_group() ? ", or join the group '" + facts_.group + "'" : std::string{}));
   } else if (facts_.attach_state == WEIR_E_NO_AGENT && facts_.attach_os_error == 0) {
     add(Severity::error, "attach_socket", "somebody listens at " + path + " and does not answer",
         hanging_action());
@@ -187,10 +187,9 @@ void Judge::attach_socket() {
 void Judge::group() {
   if (facts_.uid == 0 || facts_.runtime_dir.os_error != 0 || facts_.in_group || !has_own_group())
     return;
-  const Severity severity =
-      facts_.attach_state == WEIR_OK ? Severity::info : Severity::error;
-  const std::string text =
-      "user " + facts_.user + " is not in the group '" + facts_.group + "' of the runtime directory";
+  const Severity severity = facts_.attach_state == WEIR_OK ? Severity::info : Severity::error;
+  const std::string text = "user " + facts_.user + " is not in the group '" + facts_.group +
+                           "' of the runtime directory";
   if (facts_.in_group_by_name)
     add(severity, "group", text + " in this session, only since a later change",
         "log out and in again, or start a shell by `newgrp " + facts_.group + "`");
@@ -229,8 +228,7 @@ void Judge::rules() {
     add(Severity::warning, "rules_file", rules.file + " does not exist",
         "write one; weir-rules(5) has an example");
   } else if (!rules.unreadable.empty()) {
-    add(Severity::info, "rules_file",
-        rules.file + " was not checked: " + rules.unreadable,
+    add(Severity::info, "rules_file", rules.file + " was not checked: " + rules.unreadable,
         "run `weir doctor` as root to check it");
   }
   for (const std::string& problem : rules.problems)
@@ -282,8 +280,10 @@ void Judge::words() {
   if (forged == 0) return;
   if (named > kNamesMax) names += " and others";
   add(Severity::warning, "forged_words",
-      "the agent healed " + plural(forged, "word", "words") + " of shared memory that no correct "
-      "client writes (" + names + ")",
+      "the agent healed " + plural(forged, "word", "words") +
+          " of shared memory that no correct "
+          "client writes (" +
+          names + ")",
       "some process of the domain writes wildly or means harm: `weir clients` names them; give "
       "untrusted ones a domain of their own");
 }
@@ -309,8 +309,9 @@ void Judge::domains() {
   for (const auto& domain : facts_.status->domains()) {
     if (domain.office_lost())
       add(Severity::warning, "fallback",
-          "domain " + domain.name() + ": its clients mint by themselves; the agent waits to take "
-          "over again",
+          "domain " + domain.name() +
+              ": its clients mint by themselves; the agent waits to take "
+              "over again",
           "nothing, if it passes in a few seconds; else the agent is starved of CPU");
     if (domain.refused_total() != 0)
       add(Severity::info, "domain",
@@ -328,7 +329,8 @@ void Judge::files() {
         "ulimit -n 1024");
   if (!facts_.agent_nofile_soft || !facts_.status) return;
   std::uint64_t clients = 0;
-  for (const auto& domain : facts_.status->domains()) clients += domain.clients();
+  for (const auto& domain : facts_.status->domains())
+    clients += domain.clients();
   const std::uint64_t soft = *facts_.agent_nofile_soft;
   const std::uint64_t needed = 2 * clients + kAgentNofileBase;  // a socket and a pidfd for each
   if (soft < needed)
@@ -374,10 +376,14 @@ std::vector<Finding> judge(const DoctorFacts& facts) { return Judge{facts}.all()
 
 std::string_view to_text(Severity severity) noexcept {
   switch (severity) {
-    case Severity::ok: return "ok";
-    case Severity::info: return "info";
-    case Severity::warning: return "warning";
-    case Severity::error: return "error";
+    case Severity::ok:
+      return "ok";
+    case Severity::info:
+      return "info";
+    case Severity::warning:
+      return "warning";
+    case Severity::error:
+      return "error";
   }
   return "";
 }

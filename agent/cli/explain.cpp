@@ -24,8 +24,10 @@ std::string of_period(const Context& context, const v1::LimitStatus& limit) {
 std::string token_bucket(const Context& context, const v1::LimitStatus& limit) {
   const std::string rate = context.escaped(rate_of(limit));
   return "Token bucket: tokens flow in at " + rate + ", and the bucket holds at most " +
-         format_exact(limit.burst()) + ". In any stretch of time T, all processes together are "
-         "admitted at most " + format_exact(limit.burst()) + " + " + rate + " x T.";
+         format_exact(limit.burst()) +
+         ". In any stretch of time T, all processes together are "
+         "admitted at most " +
+         format_exact(limit.burst()) + " + " + rate + " x T.";
 }
 
 std::string leaky_bucket(const Context& context, const v1::LimitStatus& limit) {
@@ -44,7 +46,8 @@ std::string fixed_window(const Context& context, const v1::LimitStatus& limit) {
 
 std::string sliding_window(const Context& context, const v1::LimitStatus& limit) {
   return "Sliding window: at most " + tokens(limit.amount()) + " in any " +
-         of_period(context, limit) + ", wherever it begins. What was spent comes back one window "
+         of_period(context, limit) +
+         ", wherever it begins. What was spent comes back one window "
          "later.";
 }
 
@@ -55,7 +58,8 @@ std::string promise(const Context& context, const v1::LimitStatus& limit) {
   if (limit.algorithm() == "fixed_window") return fixed_window(context, limit);
   if (limit.algorithm() == "sliding_window") return sliding_window(context, limit);
   return context.escaped(limit.algorithm()) + ": " + context.escaped(rate_of(limit)) + ", burst " +
-         format_exact(limit.burst()) + ". (This program does not know the algorithm; the agent is "
+         format_exact(limit.burst()) +
+         ". (This program does not know the algorithm; the agent is "
          "newer.)";
 }
 
@@ -92,8 +96,7 @@ std::string reserve(const v1::LimitStatus& limit) {
     const auto place = static_cast<std::size_t>(i);
     if (limit.reserve(i) == 0 || place >= agent::kClassNames.size()) continue;
     if (!text.empty()) text += ", ";
-    text += std::string{agent::kClassNames[place]} + " leaves the last " +
-            tokens(limit.reserve(i));
+    text += std::string{agent::kClassNames[place]} + " leaves the last " + tokens(limit.reserve(i));
   }
   return text.empty() ? text : text + " to the classes above it";
 }
@@ -122,11 +125,13 @@ std::vector<Paragraph> explain(const Context& context, const v1::LimitStatus& li
   if (const std::string text = reserve(limit); !text.empty()) out.push_back({"Reserve", text});
   out.push_back({"Without the agent", fallback(context, limit)});
   if (limit.striped())
-    out.push_back({"Stripes", "on: each CPU has a share of its own, so that busy cores do not "
-                              "contend"});
+    out.push_back({"Stripes",
+                   "on: each CPU has a share of its own, so that busy cores do not "
+                   "contend"});
   if (limit.forged_total() != 0) {
-    out.push_back({"Healed", plural(limit.forged_total(), "word", "words") +
-                                 " that a client had damaged or forged; the bucket was set right",
+    out.push_back({"Healed",
+                   plural(limit.forged_total(), "word", "words") +
+                       " that a client had damaged or forged; the bucket was set right",
                    Style::warn});
   }
   if (limit.lost_total() != 0) {

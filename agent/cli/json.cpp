@@ -8,7 +8,8 @@ namespace weir::cli {
 
 Json to_json(const v1::StatusResponse& status) {
   Json domains = Json::array();
-  for (const auto& domain : status.domains()) domains.push_back(to_json(domain));
+  for (const auto& domain : status.domains())
+    domains.push_back(to_json(domain));
   return {{"version", status.version()},
           {"pid", status.pid()},
           // As text: it has 64 bits, and many readers keep 53.
@@ -60,7 +61,8 @@ Json to_json(const v1::CpuStatus& cpu) {
 
 Json to_json(const v1::LimitStatus& limit) {
   Json reserve = Json::array();
-  for (const std::uint64_t tokens : limit.reserve()) reserve.push_back(tokens);
+  for (const std::uint64_t tokens : limit.reserve())
+    reserve.push_back(tokens);
   return {{"domain", limit.domain()},
           {"name", limit.name()},
           {"description", limit.description()},
@@ -108,7 +110,8 @@ Json to_json(const v1::ClientStatus& client) {
 Json to_json(const v1::ApplyResponse& answer) {
   const auto list = [](const auto& texts) {
     Json array = Json::array();
-    for (const std::string& text : texts) array.push_back(text);
+    for (const std::string& text : texts)
+      array.push_back(text);
     return array;
   };
   return {{"applied", answer.applied()},

@@ -28,11 +28,16 @@ v1::AdminRequest request_for(const std::string& domain, const std::string& name)
 
 double figure(const v1::LimitStatus& limit, SortKey key) {
   switch (key) {
-    case SortKey::admitted: return limit.spent_per_s();
-    case SortKey::refused: return limit.refused_per_s();
-    case SortKey::level: return -fill_of(limit);  // the emptiest first
-    case SortKey::waiting: return static_cast<double>(limit.waiting());
-    case SortKey::name: break;
+    case SortKey::admitted:
+      return limit.spent_per_s();
+    case SortKey::refused:
+      return limit.refused_per_s();
+    case SortKey::level:
+      return -fill_of(limit);  // the emptiest first
+    case SortKey::waiting:
+      return static_cast<double>(limit.waiting());
+    case SortKey::name:
+      break;
   }
   return 0;
 }
@@ -54,19 +59,24 @@ void sort_limits(Limits& limits, SortKey key, bool reverse) {
     const double left = figure(a, key);
     const double right = figure(b, key);
     if (left != right) return reverse ? left < right : left > right;
-    const int order = a.name() != b.name() ? a.name().compare(b.name())
-                                           : a.domain().compare(b.domain());
+    const int order =
+        a.name() != b.name() ? a.name().compare(b.name()) : a.domain().compare(b.domain());
     return key == SortKey::name && reverse ? order > 0 : order < 0;
   });
 }
 
 std::string_view to_text(SortKey key) noexcept {
   switch (key) {
-    case SortKey::name: return "name";
-    case SortKey::admitted: return "admitted";
-    case SortKey::refused: return "refused";
-    case SortKey::level: return "level";
-    case SortKey::waiting: return "waiting";
+    case SortKey::name:
+      return "name";
+    case SortKey::admitted:
+      return "admitted";
+    case SortKey::refused:
+      return "refused";
+    case SortKey::level:
+      return "level";
+    case SortKey::waiting:
+      return "waiting";
   }
   return "";
 }
@@ -83,14 +93,14 @@ double fill_of(const v1::LimitStatus& limit) noexcept {
 }
 
 bool in_more_than_one_domain(const Limits& limits) {
-  return std::any_of(limits.begin(), limits.end(), [&](const auto& limit) {
-    return limit.domain() != limits.front().domain();
-  });
+  return std::any_of(limits.begin(), limits.end(),
+                     [&](const auto& limit) { return limit.domain() != limits.front().domain(); });
 }
 
 std::string suggestion(const Context& context, const Limits& limits, std::string_view name) {
   std::vector<std::string_view> names;
-  for (const auto& limit : limits) names.emplace_back(limit.name());
+  for (const auto& limit : limits)
+    names.emplace_back(limit.name());
   const std::string_view near = agent::did_you_mean(name, names);
   if (near.empty()) return " `weir list` names all limits.";
   return " Did you mean '" + context.escaped(near) + "'?";

@@ -36,15 +36,18 @@ void Table::print(const Context& context) const {
   };
   if (context.header) {
     std::vector<Cell> titles;
-    for (const Column& column : columns_) titles.emplace_back(column.title, Style::bold);
+    for (const Column& column : columns_)
+      titles.emplace_back(column.title, Style::bold);
     print_row(titles);
   }
-  for (const auto& row : rows_) print_row(row);
+  for (const auto& row : rows_)
+    print_row(row);
 }
 
 void Facts::print(const Context& context) const {
   std::size_t width = 0;
-  for (const auto& fact : facts_) width = std::max(width, columns(fact.first));
+  for (const auto& fact : facts_)
+    width = std::max(width, columns(fact.first));
   for (const auto& [name, value] : facts_) {
     const std::string space(width - columns(name) + kGap, ' ');
     context.out << context.styled(Style::bold, name + ":") << space

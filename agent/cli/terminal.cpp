@@ -23,13 +23,20 @@ constexpr int kControlZ = 26;
 attr_t attributes(TopStyle style) {
   const auto color = [](short pair) { return static_cast<attr_t>(COLOR_PAIR(pair)); };
   switch (style) {
-    case TopStyle::plain: return A_NORMAL;
-    case TopStyle::bold: return A_BOLD;
-    case TopStyle::dim: return A_DIM;
-    case TopStyle::good: return color(kGood);
-    case TopStyle::warn: return color(kWarn);
-    case TopStyle::bad: return color(kBad) | A_BOLD;
-    case TopStyle::selected: return A_REVERSE;
+    case TopStyle::plain:
+      return A_NORMAL;
+    case TopStyle::bold:
+      return A_BOLD;
+    case TopStyle::dim:
+      return A_DIM;
+    case TopStyle::good:
+      return color(kGood);
+    case TopStyle::warn:
+      return color(kWarn);
+    case TopStyle::bad:
+      return color(kBad) | A_BOLD;
+    case TopStyle::selected:
+      return A_REVERSE;
   }
   return A_NORMAL;
 }
@@ -45,21 +52,32 @@ void start_colors() {
 std::optional<int> to_key(int code) {
   const auto named = [](TopKey key) { return static_cast<int>(key); };
   switch (code) {
-    case KEY_UP: return named(TopKey::up);
-    case KEY_DOWN: return named(TopKey::down);
-    case KEY_PPAGE: return named(TopKey::page_up);
-    case KEY_NPAGE: return named(TopKey::page_down);
-    case KEY_HOME: return named(TopKey::home);
-    case KEY_END: return named(TopKey::end);
+    case KEY_UP:
+      return named(TopKey::up);
+    case KEY_DOWN:
+      return named(TopKey::down);
+    case KEY_PPAGE:
+      return named(TopKey::page_up);
+    case KEY_NPAGE:
+      return named(TopKey::page_down);
+    case KEY_HOME:
+      return named(TopKey::home);
+    case KEY_END:
+      return named(TopKey::end);
     case KEY_ENTER:
     case '\n':
-    case '\r': return named(TopKey::enter);
-    case 27: return named(TopKey::escape);
+    case '\r':
+      return named(TopKey::enter);
+    case 27:
+      return named(TopKey::escape);
     case KEY_BACKSPACE:
     case '\b':
-    case 127: return named(TopKey::backspace);
-    case kControlC: return named(TopKey::interrupt);
-    default: break;
+    case 127:
+      return named(TopKey::backspace);
+    case kControlC:
+      return named(TopKey::interrupt);
+    default:
+      break;
   }
   if (code >= 0 && code < 256) return code;
   return std::nullopt;

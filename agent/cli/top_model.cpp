@@ -9,7 +9,8 @@ namespace {
 
 std::string lowered(std::string_view text) {
   std::string out{text};
-  for (char& c : out) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
+  for (char& c : out)
+    c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
   return out;
 }
 
@@ -81,7 +82,9 @@ const v1::LimitStatus* TopModel::selected() const {
 bool TopModel::on_key(int key) {
   if (is_key(key, TopKey::interrupt)) return false;
   switch (mode_) {
-    case TopMode::filter: on_filter_key(key); return true;
+    case TopMode::filter:
+      on_filter_key(key);
+      return true;
     case TopMode::help:
     case TopMode::details:
       if (key == 'q' || key == '?' || key == 'h' || is_key(key, TopKey::escape) ||
@@ -90,45 +93,93 @@ bool TopModel::on_key(int key) {
       else if (mode_ == TopMode::details)
         return on_list_key(key);
       return true;
-    case TopMode::list: break;
+    case TopMode::list:
+      break;
   }
   return on_list_key(key);
 }
 
 bool TopModel::on_list_key(int key) {
-  const std::size_t page = std::max<std::size_t>(page_rows_ - 1, 1);
+  if (on_move_key(key) || on_sort_key(key)) return true;
   switch (key) {
-    case 'q': return false;
+    case 'q':
+      return false;
     case '?':
-    case 'h': mode_ = TopMode::help; break;
-    case '/': mode_ = TopMode::filter; break;
-    case 's': next_sort(); break;
-    case 'n': sort_ = SortKey::name; reorder(); break;
-    case 'a': sort_ = SortKey::admitted; reorder(); break;
-    case 'x': sort_ = SortKey::refused; reorder(); break;
-    case 't': sort_ = SortKey::level; reorder(); break;
-    case 'w': sort_ = SortKey::waiting; reorder(); break;
-    case 'r': reversed_ = !reversed_; reorder(); break;
+    case 'h':
+      mode_ = TopMode::help;
+      break;
+    case '/':
+      mode_ = TopMode::filter;
+      break;
     case 'p':
-    case ' ': paused_ = !paused_; break;
-    case '+': interval_s_ = std::min(interval_s_ * 2, kIntervalMaxS); break;
-    case '-': interval_s_ = std::max(interval_s_ / 2, kIntervalMinS); break;
-    case 'k':
-    case static_cast<int>(TopKey::up): move_to(cursor_ == 0 ? 0 : cursor_ - 1); break;
-    case 'j':
-    case static_cast<int>(TopKey::down): move_to(cursor_ + 1); break;
-    case static_cast<int>(TopKey::page_up): move_to(cursor_ - std::min(cursor_, page)); break;
-    case static_cast<int>(TopKey::page_down): move_to(cursor_ + page); break;
-    case 'g':
-    case static_cast<int>(TopKey::home): move_to(0); break;
-    case 'G':
-    case static_cast<int>(TopKey::end): move_to(visible_.size()); break;
+    case ' ':
+      paused_ = !paused_;
+      break;
+    case '+':
+      interval_s_ = std::min(interval_s_ * 2, kIntervalMaxS);
+      break;
+    case '-':
+      interval_s_ = std::max(interval_s_ / 2, kIntervalMinS);
+      break;
     case static_cast<int>(TopKey::enter):
       if (selected() != nullptr) mode_ = TopMode::details;
       break;
-    case static_cast<int>(TopKey::escape): filter_.clear(); reorder(); break;
-    default: break;
+    case static_cast<int>(TopKey::escape):
+      filter_.clear();
+      reorder();
+      break;
+    default:
+      break;
   }
+  return true;
+}
+
+bool TopModel::on_move_key(int key) {
+  const std::size_t page = std::max<std::size_t>(page_rows_ - 1, 1);
+  if (key == 'k' || is_key(key, TopKey::up))
+    move_to(cursor_ == 0 ? 0 : cursor_ - 1);
+  else if (key == 'j' || is_key(key, TopKey::down))
+    move_to(cursor_ + 1);
+  else if (is_key(key, TopKey::page_up))
+    move_to(cursor_ - std::min(cursor_, page));
+  else if (is_key(key, TopKey::page_down))
+    move_to(cursor_ + page);
+  else if (key == 'g' || is_key(key, TopKey::home))
+    move_to(0);
+  else if (key == 'G' || is_key(key, TopKey::end))
+    move_to(visible_.size());
+  else
+    return false;
+  return true;
+}
+
+bool TopModel::on_sort_key(int key) {
+  switch (key) {
+    case 's':
+      next_sort();
+      return true;
+    case 'n':
+      sort_ = SortKey::name;
+      break;
+    case 'a':
+      sort_ = SortKey::admitted;
+      break;
+    case 'x':
+      sort_ = SortKey::refused;
+      break;
+    case 't':
+      sort_ = SortKey::level;
+      break;
+    case 'w':
+      sort_ = SortKey::waiting;
+      break;
+    case 'r':
+      reversed_ = !reversed_;
+      break;
+    default:
+      return false;
+  }
+  reorder();
   return true;
 }
 
@@ -151,11 +202,21 @@ void TopModel::on_filter_key(int key) {
 
 void TopModel::next_sort() {
   switch (sort_) {
-    case SortKey::admitted: sort_ = SortKey::refused; break;
-    case SortKey::refused: sort_ = SortKey::level; break;
-    case SortKey::level: sort_ = SortKey::waiting; break;
-    case SortKey::waiting: sort_ = SortKey::name; break;
-    case SortKey::name: sort_ = SortKey::admitted; break;
+    case SortKey::admitted:
+      sort_ = SortKey::refused;
+      break;
+    case SortKey::refused:
+      sort_ = SortKey::level;
+      break;
+    case SortKey::level:
+      sort_ = SortKey::waiting;
+      break;
+    case SortKey::waiting:
+      sort_ = SortKey::name;
+      break;
+    case SortKey::name:
+      sort_ = SortKey::admitted;
+      break;
   }
   reorder();
 }

@@ -67,7 +67,11 @@ class TopModel {
  private:
   using HistoryKey = std::pair<std::string, std::string>;  // domain, name
 
+  // False: leave.
   bool on_list_key(int key);
+  // Whether the key was theirs.
+  bool on_move_key(int key);
+  bool on_sort_key(int key);
   void on_filter_key(int key);
   void move_to(std::size_t row);
   void next_sort();

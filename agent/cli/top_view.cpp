@@ -46,9 +46,7 @@ Layout layout_for(std::size_t columns) {
   return layout;
 }
 
-std::string escaped(const Context& context, std::string_view text) {
-  return context.escaped(text);
-}
+std::string escaped(const Context& context, std::string_view text) { return context.escaped(text); }
 
 Line cut(Line line, std::size_t columns_max, Charset charset) {
   std::size_t used = 0;
@@ -79,8 +77,7 @@ Line first_line(const Context& context, const TopModel& model, std::string_view 
 }
 
 Line second_line(const Context& context, const TopModel& model, std::size_t width) {
-  if (!model.trouble().empty())
-    return {{escaped(context, model.trouble()), TopStyle::bad}};
+  if (!model.trouble().empty()) return {{escaped(context, model.trouble()), TopStyle::bad}};
   if (!model.status()) return {{"waiting for the agent"}};
   const auto& status = *model.status();
   double admitted = 0;
@@ -90,7 +87,8 @@ Line second_line(const Context& context, const TopModel& model, std::size_t widt
     admitted += limit.spent_per_s();
     refused += limit.refused_per_s();
   }
-  for (const auto& domain : status.domains()) clients += domain.clients();
+  for (const auto& domain : status.domains())
+    clients += domain.clients();
   constexpr std::uint64_t kMsMax = UINT64_MAX / 1'000'000;
   Line line;
   if (width >= 80)
@@ -99,8 +97,8 @@ Line second_line(const Context& context, const TopModel& model, std::size_t widt
   line.push_back({plural(clients, "client", "clients") + "  admitted "});
   line.push_back({format_per_s(admitted) + "/s", TopStyle::good});
   line.push_back({"  refused "});
-  line.push_back({format_per_s(refused) + "/s",
-                  refused >= 0.005 ? TopStyle::bad : TopStyle::plain});
+  line.push_back(
+      {format_per_s(refused) + "/s", refused >= 0.005 ? TopStyle::bad : TopStyle::plain});
   if (const auto cpu = CpuFigures{status.cpu()}.smoothed_permille)
     line.push_back({"  cpu " + format_permille(*cpu)});
   for (const auto& domain : status.domains())
@@ -166,8 +164,8 @@ Line footer(const Context& context, const TopModel& model) {
             {"   Enter keeps it, Esc clears it", TopStyle::dim}};
   std::string place;
   if (!model.visible().empty())
-    place = std::to_string(model.cursor() + 1) + "/" + std::to_string(model.visible().size()) +
-            "  ";
+    place =
+        std::to_string(model.cursor() + 1) + "/" + std::to_string(model.visible().size()) + "  ";
   return {{place + "q quit  ? help  s sort  / filter  Enter details  p pause", TopStyle::dim}};
 }
 
@@ -226,8 +224,7 @@ void add_list(const Context& context, const TopModel& model, ScreenSize size,
               std::vector<Line>& lines) {
   const Layout layout = layout_for(size.columns);
   lines.push_back(title_line(layout, context.charset));
-  const std::size_t end =
-      std::min(model.visible().size(), model.first_row() + page_rows(size));
+  const std::size_t end = std::min(model.visible().size(), model.first_row() + page_rows(size));
   for (std::size_t row = model.first_row(); row < end; ++row)
     lines.push_back(limit_line(context, model, model.limits()[model.visible()[row]], layout,
                                row == model.cursor()));
@@ -249,24 +246,30 @@ std::vector<Line> render(const Context& context, const TopModel& model, ScreenSi
                              std::to_string(kScreenRowsMin) + " needed";
     return {{{shorten(text, size.columns, context.charset), TopStyle::bad}}};
   }
-  std::vector<Line> lines{first_line(context, model, clock_text), second_line(context, model, size.columns),
-                          {{""}}};
+  std::vector<Line> lines{
+      first_line(context, model, clock_text), second_line(context, model, size.columns), {{""}}};
   switch (model.mode()) {
-    case TopMode::help: add_help(lines); break;
-    case TopMode::details: add_details(context, model, size.columns, lines); break;
+    case TopMode::help:
+      add_help(lines);
+      break;
+    case TopMode::details:
+      add_details(context, model, size.columns, lines);
+      break;
     case TopMode::list:
-    case TopMode::filter: add_list(context, model, size, lines); break;
+    case TopMode::filter:
+      add_list(context, model, size, lines);
+      break;
   }
   lines.resize(std::min(lines.size(), size.rows - kFooterRows));
   lines.resize(size.rows - kFooterRows, Line{{""}});
   lines.push_back(footer(context, model));
-  for (Line& line : lines) line = cut(std::move(line), size.columns, context.charset);
+  for (Line& line : lines)
+    line = cut(std::move(line), size.columns, context.charset);
   return lines;
 }
 
 std::string sparkline(const std::deque<double>& samples, std::size_t width, Charset charset) {
-  static constexpr std::array<const char*, 9> kBlocks{" ", "▁", "▂", "▃", "▄",
-                                                      "▅", "▆", "▇", "█"};
+  static constexpr std::array<const char*, 9> kBlocks{" ", "▁", "▂", "▃", "▄", "▅", "▆", "▇", "█"};
   static constexpr std::array<const char*, 9> kAscii{" ", ".", ":", "-", "=", "+", "*", "#", "@"};
   const std::size_t shown = std::min(width, samples.size());
   const auto begin = samples.end() - static_cast<std::ptrdiff_t>(shown);
@@ -276,8 +279,8 @@ std::string sparkline(const std::deque<double>& samples, std::size_t width, Char
     std::size_t height = 0;
     // Something is never drawn as nothing.
     if (most >= 0.005 && *sample >= 0.005)
-      height = std::clamp<std::size_t>(static_cast<std::size_t>(std::lround(*sample / most * 8)),
-                                       1, 8);
+      height =
+          std::clamp<std::size_t>(static_cast<std::size_t>(std::lround(*sample / most * 8)), 1, 8);
     text += charset.utf8 ? kBlocks[height] : kAscii[height];
   }
   return text;
@@ -292,10 +295,12 @@ std::string fill_bar(double fill, std::size_t width, Charset charset) {
   }
   const auto eighths = static_cast<std::size_t>(std::lround(fill * static_cast<double>(width * 8)));
   std::string text;
-  for (std::size_t i = 0; i < eighths / 8; ++i) text += "█";
+  for (std::size_t i = 0; i < eighths / 8; ++i)
+    text += "█";
   text += kParts[eighths % 8];
   std::size_t used = eighths / 8 + (eighths % 8 != 0 ? 1 : 0);
-  for (; used < width; ++used) text += "·";
+  for (; used < width; ++used)
+    text += "·";
   return text;
 }
 

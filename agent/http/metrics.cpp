@@ -190,7 +190,7 @@ void add_limits(Page& page, const v1::LimitsResponse& limits) {
   columns.counter("weir_limit_forged_words_total",
                   "Words found with a value that no client writes.",
                   [](const Limit& l) { return number(l.forged_total()); });
-  columns.counter("weir_limit_lost_tokens_total", "Minted tokens that came too late to be delivered.",
+  columns.counter("weir_limit_lost_tokens_total", "Minted tokens that were never delivered.",
                   [](const Limit& l) { return number(l.lost_total()); });
 }
 

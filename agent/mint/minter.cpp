@@ -204,15 +204,18 @@ void Minter::deal_stripes(std::uint32_t index, const LimitState& limit, std::uin
   StripeCell* cells = counters_.stripes(limit.stripe_set);
   const std::uint32_t first = first_stripe_cell(limit);
   (void)outside(limit);  // brings taken_seen_ up to date
-  for (std::uint32_t cpu = 0; cpu < cpus && most > 0; ++cpu) {
-    std::uint64_t& granted = ledger_.granted(first + cpu);
-    const std::uint64_t there = granted - taken_seen_[first + cpu];
-    if (there >= share) continue;
-    const std::uint64_t give = spend_up_to(counters_.slot(index), std::min(most, share - there));
-    granted += give;
-    most -= give;
-    cells[cpu].granted.store(granted, kRelaxed);
-  }
+  // Evenly first, so that no CPU waits for another to be full; then whoever still has room.
+  for (const std::uint64_t each : {most / cpus, most})
+    for (std::uint32_t cpu = 0; cpu < cpus && most > 0; ++cpu) {
+      std::uint64_t& granted = ledger_.granted(first + cpu);
+      const std::uint64_t there = granted - taken_seen_[first + cpu];
+      if (there >= share) continue;
+      const std::uint64_t give =
+          spend_up_to(counters_.slot(index), std::min({most, each, share - there}));
+      granted += give;
+      most -= give;
+      cells[cpu].granted.store(granted, kRelaxed);
+    }
 }
 
 void Minter::lose_put_by() {
@@ -307,7 +310,7 @@ void Minter::stop_limit(std::uint32_t index) {
   count_waiting();
 }
 
-void Minter::assign_stripes(std::uint32_t index, std::uint32_t set) {
+void Minter::assign_stripes(std::uint32_t index, std::uint32_t set, bool had_it) {
   LimitState& limit = limits_[index];
   limit.stripe_set = set;
   limit.full_word = 0;
@@ -315,6 +318,11 @@ void Minter::assign_stripes(std::uint32_t index, std::uint32_t set) {
   StripeCell* cells = counters_.stripes(set);
   const std::uint32_t first = first_stripe_cell(limit);
   for (std::uint32_t cpu = 0; cpu < counters_.geometry().cpus; ++cpu) {
+    if (had_it) {
+      taken_seen_[first + cpu] =
+          Untrusted::load(cells[cpu].taken).at_most(ledger_.granted(first + cpu));
+      continue;
+    }
     const std::uint64_t taken = Untrusted::load(cells[cpu].taken).at_most(UINT64_MAX / 2);
     ledger_.granted(first + cpu) = taken;
     taken_seen_[first + cpu] = taken;

@@ -78,8 +78,9 @@ class Minter {
   // Makes the limit's slot ready for its first token. `level` is what it starts with.
   void start_limit(std::uint32_t index, std::uint64_t level);
   void stop_limit(std::uint32_t index);
-  // Gives or takes a stripe set; a set that was used before starts with nothing on it.
-  void assign_stripes(std::uint32_t index, std::uint32_t set);
+  // Gives or takes a stripe set. A set that another limit used before starts with nothing on it;
+  // one that the limit had under an earlier agent keeps what the ledger says was granted.
+  void assign_stripes(std::uint32_t index, std::uint32_t set, bool had_it = false);
   void set_heartbeat(std::int64_t now_ns);
 
  private:

@@ -16,7 +16,8 @@ TEST(AttachStorm, CostsABoundedAmountAndKeepsNobodyOut) {
   constexpr std::uint32_t kStormers = 4;
   Crew crew(agent.dir().path(), kStormers + 1, 1);
   const std::int64_t began = now_ns();
-  for (std::uint32_t i = 0; i < kStormers; ++i) crew.start(i, "attach", {"sock=" + agent.socket()});
+  for (std::uint32_t i = 0; i < kStormers; ++i)
+    crew.start(i, "attach", {"sock=" + agent.socket()});
   ASSERT_TRUE(eventually([&] { return crew.log().sum(&Lane::calls) > 600; }));
   const std::uint64_t bytes_before = resident_bytes(agent.pid());
 
@@ -28,12 +29,15 @@ TEST(AttachStorm, CostsABoundedAmountAndKeepsNobodyOut) {
     fds_most = std::max(fds_most, count_fds(agent.pid()));
     if (is_root()) {  // somebody else gets in meanwhile
       SpawnOptions other = worker({"attach", "sock=" + agent.socket(), "log=" + crew.log().path(),
-                                   "lane=" + std::to_string(kStormers), "ms=1"});
+                                   "lane=" + std::to_string(kStormers), "count=1"});
       other.uid = kStranger;
       Process process = Process::spawn(other);
       ASSERT_EQ(process.exit_code(), 0);
       attached = static_cast<int>(crew.log().lane(kStormers).a.load());
-      EXPECT_EQ(crew.log().lane(kStormers).b.load(), 0) << "an innocent user was refused";
+      EXPECT_EQ(crew.log().lane(kStormers).b.load(), 0)
+          << "an innocent user was refused: "
+          << weir_strerror(static_cast<weir_status>(crew.log().lane(kStormers).last_error.load()))
+          << " after " << attached;
     }
   }
   crew.finish();
@@ -44,10 +48,11 @@ TEST(AttachStorm, CostsABoundedAmountAndKeepsNobodyOut) {
     let_in += crew.log().lane(i).a.load();
     turned_away += crew.log().lane(i).b.load();
   }
-  std::printf("[ storm    ] %.0f attaches/s tried, %lld let in, %lld turned away, %d answers, "
-              "%d by another user, at most %d descriptors\n",
-              static_cast<double>(let_in + turned_away) / seconds, static_cast<long long>(let_in),
-              static_cast<long long>(turned_away), answers, attached, fds_most);
+  std::printf(
+      "[ storm    ] %.0f attaches/s tried, %lld let in, %lld turned away, %d answers, "
+      "%d by another user, at most %d descriptors\n",
+      static_cast<double>(let_in + turned_away) / seconds, static_cast<long long>(let_in),
+      static_cast<long long>(turned_away), answers, attached, fds_most);
   EXPECT_GT(turned_away, 0);
   EXPECT_LE(static_cast<double>(let_in),
             agent::kAttachBurst + agent::kAttachesPerSecond * seconds + 1);

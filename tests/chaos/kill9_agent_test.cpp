@@ -74,8 +74,8 @@ TEST_F(Kill9Agent, WithADescriptorStoreNothingIsRefilled) {
 // is spent as well, and while a client has not noticed the new agent it mints in the old bucket:
 // that overlap is the price of having no descriptor store.
 TEST_F(Kill9Agent, WithoutADescriptorStoreBucketsStartEmpty) {
-  Agent agent({.rules = rules_of({"name: /t, rate: 2000/s, burst: 200",
-                                  "name: /slow, rate: 1/m, burst: 1000"}),
+  Agent agent({.rules = rules_of(
+                   {"name: /t, rate: 2000/s, burst: 200", "name: /slow, rate: 1/m, burst: 1000"}),
                .store_fds = false});
   Crew crew(agent.dir().path(), kCount, 2'000'000);
   begin(agent, crew);
@@ -120,8 +120,8 @@ TEST_F(Kill9Agent, FallbackLocalGoesOnAtItsOwnRate) {
 }
 
 TEST_F(Kill9Agent, FallbackOpenLetsEverythingThrough) {
-  Agent agent({.rules = rules_of(
-                   {"name: /t, rate: 100/s, burst: 10, fallback: {mode: open, after: 0s}"})});
+  Agent agent(
+      {.rules = rules_of({"name: /t, rate: 100/s, burst: 10, fallback: {mode: open, after: 0s}"})});
   Crew crew(agent.dir().path(), kCount, 2'000'000);
   begin(agent, crew, {"pace_us=1000"});
   const std::uint64_t before = crew.log().sum(&Lane::admitted);

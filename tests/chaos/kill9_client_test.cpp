@@ -22,7 +22,8 @@ TEST_P(Kill9Client, OthersGoOnAndNothingIsAdmittedTwice) {
   const auto begin = [&](std::uint32_t lane) {
     crew.start(lane, "spend", {"sock=" + agent.socket(), "require=1", "idle_us=50"});
   };
-  for (std::uint32_t i = 0; i < count; ++i) begin(i);
+  for (std::uint32_t i = 0; i < count; ++i)
+    begin(i);
   ASSERT_TRUE(crew.wait_all_started());
 
   Random random(count);
@@ -32,7 +33,7 @@ TEST_P(Kill9Client, OthersGoOnAndNothingIsAdmittedTwice) {
     const std::uint32_t lane = random() % count;
     const std::uint64_t incarnation = crew.log().lane(lane).starts.load();
     // Random, so that the kill meets any instruction.
-    const struct timespec pause {0, static_cast<long>(random() % 2'000'000)};
+    const struct timespec pause { 0, static_cast<long>(random() % 2'000'000) };
     ::nanosleep(&pause, nullptr);
     crew.process(lane).kill9();
     begin(lane);

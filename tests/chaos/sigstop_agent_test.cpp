@@ -54,10 +54,10 @@ TEST(SigstopAgent, AnywhereInATick) {
   const std::int64_t until = now_ns() + static_cast<std::int64_t>(chaos_seconds(2) * 1e9);
   while (now_ns() < until) {
     agent.process().signal(SIGSTOP);
-    const struct timespec pause {0, static_cast<long>(random() % 3'000'000)};
+    const struct timespec pause { 0, static_cast<long>(random() % 3'000'000) };
     ::nanosleep(&pause, nullptr);
     agent.process().signal(SIGCONT);
-    const struct timespec run {0, static_cast<long>(random() % 2'000'000)};
+    const struct timespec run { 0, static_cast<long>(random() % 2'000'000) };
     ::nanosleep(&run, nullptr);
   }
   crew.finish();

@@ -26,13 +26,15 @@ void stop_at_random(Crew& crew, double seconds, unsigned seed) {
         until[i] = 0;
       } else if (until[i] == 0 && random() % 3 == 0) {
         crew.process(i).signal(SIGSTOP);
-        until[i] = now + 1'000'000 * static_cast<std::int64_t>(1 + random() % (random() % 8 == 0 ? 300 : 20));
+        until[i] = now + 1'000'000 * static_cast<std::int64_t>(
+                                         1 + random() % (random() % 8 == 0 ? 300 : 20));
       }
     }
-    const struct timespec pause {0, static_cast<long>(random() % 1'000'000)};
+    const struct timespec pause { 0, static_cast<long>(random() % 1'000'000) };
     ::nanosleep(&pause, nullptr);
   }
-  for (std::uint32_t i = 0; i < kCount; ++i) crew.process(i).signal(SIGCONT);
+  for (std::uint32_t i = 0; i < kCount; ++i)
+    crew.process(i).signal(SIGCONT);
 }
 
 struct SigstopClient : ::testing::Test {
@@ -78,8 +80,8 @@ TEST_F(SigstopClient, ServesAfterTheStops) {
   Crew crew(agent.dir().path(), kCount, 100'000);
   ASSERT_TRUE(agent.start());
   for (std::uint32_t i = 0; i < kCount; ++i)
-    crew.start(i, "spend", {"sock=" + agent.socket(), "require=1", "idle_us=20",
-                            i % 2 == 0 ? "n=1" : "n=5"});
+    crew.start(i, "spend",
+               {"sock=" + agent.socket(), "require=1", "idle_us=20", i % 2 == 0 ? "n=1" : "n=5"});
   ASSERT_TRUE(crew.wait_all_started());
   stop_at_random(crew, chaos_seconds(1.5), 3);
   crew.finish();

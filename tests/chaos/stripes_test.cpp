@@ -1,5 +1,5 @@
-// Per-CPU stripes are exact while processes change CPUs, are killed inside the restartable sequence,
-// and share the limit with processes that have no restartable sequences at all.
+// Per-CPU stripes are exact while processes change CPUs, are killed inside the restartable
+// sequence, and share the limit with processes that have no restartable sequences at all.
 //
 // Tried with these protections taken out, each of which fails in IsExactAtFullSpeed (the oracle's
 // tests are too slow to meet them): one stripe written by two CPUs without a restartable sequence;
@@ -28,7 +28,8 @@ TEST_P(Stripes, AreExactUnderMigrationAndKills) {
     crew.start(lane, "spend", {"sock=" + agent.socket(), "require=1", "idle_us=10", "migrate=1"},
                without ? kNoRseq : std::map<std::string, std::string>{});
   };
-  for (std::uint32_t i = 0; i < kCount; ++i) begin(i);
+  for (std::uint32_t i = 0; i < kCount; ++i)
+    begin(i);
   ASSERT_TRUE(crew.wait_all_started());
   EXPECT_TRUE(agent.limit("/t")->striped());
 
@@ -62,8 +63,8 @@ class StripesTotal : public ::testing::TestWithParam<const char*> {};
 TEST_P(StripesTotal, IsExactAtFullSpeed) {
   constexpr std::uint32_t kCount = 4;
   constexpr std::int64_t kRate = 3'000'000, kBurst = 60'000;
-  Agent agent({.rules = rules_of({std::string("name: /t, rate: 3M/s, burst: 60k, stripes: ") +
-                                  GetParam()})});
+  Agent agent({.rules = rules_of(
+                   {std::string("name: /t, rate: 3M/s, burst: 60k, stripes: ") + GetParam()})});
   ASSERT_TRUE(agent.start());
   Crew crew(agent.dir().path(), kCount, 1);
   for (std::uint32_t i = 0; i < kCount; ++i)
@@ -78,7 +79,7 @@ TEST_P(StripesTotal, IsExactAtFullSpeed) {
     CPU_ZERO(&set);
     CPU_SET(random() % static_cast<std::uint32_t>(cpus), &set);
     ::sched_setaffinity(crew.process(random() % kCount).pid(), sizeof(set), &set);
-    const struct timespec pause {0, 500'000};
+    const struct timespec pause { 0, 500'000 };
     ::nanosleep(&pause, nullptr);
   }
   crew.finish();
@@ -110,7 +111,8 @@ TEST(StripesOverRestart, KeepTheirLimit) {
   agent.kill9();
   write_text(agent.rules_file(), rules_of({b, a}));  // the other way round
   ASSERT_TRUE(agent.start());
-  crew.start(1, "spend", {"sock=" + agent.socket(), "require=1", "limit=/a", "hold=1", "idle_us=10"});
+  crew.start(1, "spend",
+             {"sock=" + agent.socket(), "require=1", "limit=/a", "hold=1", "idle_us=10"});
   ASSERT_TRUE(crew.wait_started(1));
   crew.go();
   const std::int64_t until = now_ns() + 1'000'000'000;

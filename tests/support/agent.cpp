@@ -45,7 +45,9 @@ ServiceManager::ServiceManager(const std::string& dir) : address_(dir + "/notify
 bool ServiceManager::read_one(pid_t& sender, std::string& text) {
   char bytes[4096];
   alignas(struct cmsghdr) char control[256];
-  struct iovec part {bytes, sizeof(bytes)};
+  struct iovec part {
+    bytes, sizeof(bytes)
+  };
   struct msghdr message {};
   message.msg_iov = &part;
   message.msg_iovlen = 1;
@@ -96,7 +98,9 @@ bool ServiceManager::wait_ready(Process& process, int timeout_ms) {
     while (read_one(sender, text))
       if (sender == wanted && value_of(text, "READY") == "1") return true;
     if (now_ns() >= until || state_of(wanted) == 'Z' || state_of(wanted) == '?') return false;
-    struct pollfd entry {socket_.get(), POLLIN, 0};
+    struct pollfd entry {
+      socket_.get(), POLLIN, 0
+    };
     ::poll(&entry, 1, 20);
   }
 }
@@ -115,8 +119,17 @@ Agent::~Agent() {
 void Agent::launch() {
   manager_.drain();
   SpawnOptions spawn;
-  spawn.argv = {WEIR_BINARY_DIR "/bin/weir-agent", "--runtime-dir", dir_.path(), "--rules",
-                rules_file(), "--http", "off", "--log-level", "warn", "--log-format", "text"};
+  spawn.argv = {WEIR_BINARY_DIR "/bin/weir-agent",
+                "--runtime-dir",
+                dir_.path(),
+                "--rules",
+                rules_file(),
+                "--http",
+                "off",
+                "--log-level",
+                "warn",
+                "--log-format",
+                "text"};
   spawn.argv.insert(spawn.argv.end(), options_.args.begin(), options_.args.end());
   spawn.env = options_.env;
   spawn.env["NOTIFY_SOCKET"] = manager_.address();
@@ -191,8 +204,10 @@ v1::ApplyResponse Agent::apply(const std::string& rules) const {
 }
 
 std::string rules_of(const std::vector<std::string>& limits) {
-  std::string text = "version: 1\ndomains:\n  - {name: default, allow: {users: [65534]}}\nlimits:\n";
-  for (const std::string& limit : limits) text += "  - {" + limit + "}\n";
+  std::string text =
+      "version: 1\ndomains:\n  - {name: default, allow: {users: [65534]}}\nlimits:\n";
+  for (const std::string& limit : limits)
+    text += "  - {" + limit + "}\n";
   return text;
 }
 

@@ -37,8 +37,8 @@ class ServiceManager {
 };
 
 struct AgentOptions {
-  std::string rules = {};        // YAML
-  bool store_fds = true;    // give back what the agent before left with the manager
+  std::string rules = {};  // YAML
+  bool store_fds = true;   // give back what the agent before left with the manager
   std::map<std::string, std::string> env = {};
   std::vector<std::pair<int, rlim_t>> limits = {};
   std::vector<std::string> args = {};
@@ -56,7 +56,7 @@ class Agent {
   void launch();
   bool wait_ready(int timeout_ms = kHangMs) { return manager_.wait_ready(process_, timeout_ms); }
   void kill9() { process_.kill9(); }
-  bool stop();  // SIGTERM, and the exit code is 0
+  bool stop();    // SIGTERM, and the exit code is 0
   void freeze();  // SIGSTOP, and it has stopped
   void thaw();
 

@@ -102,7 +102,8 @@ std::vector<Admission> CallLog::admissions() const {
 
 std::uint64_t CallLog::sum(std::atomic<std::uint64_t> Lane::*member) const {
   std::uint64_t sum = 0;
-  for (std::uint32_t i = 0; i < lanes(); ++i) sum += (lane(i).*member).load();
+  for (std::uint32_t i = 0; i < lanes(); ++i)
+    sum += (lane(i).*member).load();
   return sum;
 }
 

@@ -20,9 +20,9 @@ struct alignas(128) Lane {
   std::atomic<std::int64_t> last_error;
   std::atomic<std::int64_t> longest_call_ns;
   std::atomic<std::int64_t> last_call_ns;
-  std::atomic<std::uint64_t> starts;    // incarnations that came as far as their first call
-  std::atomic<std::uint64_t> full;      // 1: no room for more records
-  std::atomic<std::int64_t> a, b, c;    // whatever a worker's mode says
+  std::atomic<std::uint64_t> starts;  // incarnations that came as far as their first call
+  std::atomic<std::uint64_t> full;    // 1: no room for more records
+  std::atomic<std::int64_t> a, b, c;  // whatever a worker's mode says
 };
 
 class CallLog {

@@ -72,7 +72,8 @@ class Crew {
   }
   bool wait_all_started() {
     bool all = true;
-    for (std::uint32_t i = 0; i < log_.lanes(); ++i) all = wait_started(i) && all;
+    for (std::uint32_t i = 0; i < log_.lanes(); ++i)
+      all = wait_started(i) && all;
     return all;
   }
   void go() {
@@ -102,8 +103,7 @@ inline void expect_bound(const CallLog& log, const OracleRule& rule, const std::
   const OracleVerdict verdict = check_bound(log.admissions(), rule);
   EXPECT_TRUE(verdict.holds) << what << ": " << verdict.over_tokens
                              << " tokens over burst + rate x window, in a window of "
-                             << static_cast<double>(verdict.to_ns - verdict.from_ns) / 1e6
-                             << " ms";
+                             << static_cast<double>(verdict.to_ns - verdict.from_ns) / 1e6 << " ms";
   ::testing::Test::RecordProperty("over_tokens", std::to_string(verdict.over_tokens));
   std::printf("[ oracle   ] %s: %llu admitted, %.1f tokens %s the bound\n", what.c_str(),
               static_cast<unsigned long long>(verdict.admitted),

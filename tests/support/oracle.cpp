@@ -20,14 +20,16 @@ class Ends {
 
   void set_gap(std::size_t leaf, Wide cost) { nodes_[leaves_ + leaf].sum = -cost; }
   void build() {
-    for (std::size_t i = leaves_ - 1; i > 0; --i) pull(i);
+    for (std::size_t i = leaves_ - 1; i > 0; --i)
+      pull(i);
   }
   void add(std::size_t leaf, Wide value) {
     std::size_t i = leaves_ + leaf;
     nodes_[i].sum += value;
     nodes_[i].best = nodes_[i].sum;
     nodes_[i].best_leaf = leaf;
-    for (i /= 2; i > 0; i /= 2) pull(i);
+    for (i /= 2; i > 0; i /= 2)
+      pull(i);
   }
   Wide best() const { return nodes_[1].best; }
   std::size_t best_leaf() const { return nodes_[1].best_leaf; }
@@ -79,16 +81,14 @@ OracleVerdict check_bound(std::vector<Admission> calls, const OracleRule& rule) 
     tree.add(static_cast<std::size_t>(at), Wide{calls[i].tokens} * rule.period_ns);
     if (i + 1 < calls.size() && calls[i + 1].begin_ns == calls[i].begin_ns) continue;
     // The tree counts time from the first end of all; this window began at the call's begin.
-    const Wide over =
-        tree.best() + Wide{rule.amount} * (calls[i].begin_ns - ends.front()) - bound;
+    const Wide over = tree.best() + Wide{rule.amount} * (calls[i].begin_ns - ends.front()) - bound;
     if (over <= worst) continue;
     worst = over;
     verdict.from_ns = calls[i].begin_ns;
     verdict.to_ns = ends[tree.best_leaf()];
   }
   verdict.holds = worst <= 0;
-  verdict.over_tokens =
-      static_cast<double>(worst) / static_cast<double>(rule.period_ns);
+  verdict.over_tokens = static_cast<double>(worst) / static_cast<double>(rule.period_ns);
   return verdict;
 }
 

@@ -20,7 +20,7 @@ struct Admission {
 struct OracleRule {
   std::uint64_t amount = 0;  // tokens in each period
   std::uint64_t period_ns = 1'000'000'000;
-  std::uint64_t burst = 0;   // and whatever slack is documented
+  std::uint64_t burst = 0;  // and whatever slack is documented
 };
 
 struct OracleVerdict {

@@ -37,7 +37,8 @@ double brute_force(const std::vector<Admission>& calls, const OracleRule& rule) 
 // A burst at once, then a token each time that one is earned: exactly on the bound.
 std::vector<Admission> saturated() {
   std::vector<Admission> calls(10, at(0));
-  for (std::int64_t i = 1; i <= 1000; ++i) calls.push_back(at(i * kMs));
+  for (std::int64_t i = 1; i <= 1000; ++i)
+    calls.push_back(at(i * kMs));
   return calls;
 }
 
@@ -68,7 +69,8 @@ TEST(Oracle, FindsATokenThatCameOneNanosecondEarly) {
 TEST(Oracle, FindsASecondBurstAfterAFullRest) {
   // 10 at 0, then nothing for a second, then 11: the bucket never held 11.
   std::vector<Admission> calls(10, at(0));
-  for (int i = 0; i < 10; ++i) calls.push_back(at(1000 * kMs));
+  for (int i = 0; i < 10; ++i)
+    calls.push_back(at(1000 * kMs));
   EXPECT_TRUE(check_bound(calls, kRule).holds);
   calls.push_back(at(1000 * kMs));
   const OracleVerdict verdict = check_bound(calls, kRule);
@@ -94,7 +96,8 @@ TEST(Oracle, LetsACallCountAnywhereInsideItself) {
 TEST(Oracle, DoesNotLetACallCountOutsideItself) {
   // Eleven calls whose intervals all overlap, and all lie in half a millisecond.
   std::vector<Admission> calls;
-  for (int i = 0; i < 11; ++i) calls.push_back({i * 1000, kMs / 2, 1});
+  for (int i = 0; i < 11; ++i)
+    calls.push_back({i * 1000, kMs / 2, 1});
   EXPECT_FALSE(check_bound(calls, kRule).holds);
 }
 
@@ -105,8 +108,8 @@ TEST(Oracle, AgreesWithBruteForce) {
     const auto count = 1 + random() % 40;
     for (std::uint64_t i = 0; i < count; ++i) {
       const auto begin = static_cast<std::int64_t>(random() % 30) * kMs / 4;
-      calls.push_back({begin, begin + static_cast<std::int64_t>(random() % 5) * kMs / 4,
-                       1 + random() % 3});
+      calls.push_back(
+          {begin, begin + static_cast<std::int64_t>(random() % 5) * kMs / 4, 1 + random() % 3});
     }
     EXPECT_NEAR(check_bound(calls, kRule).over_tokens, brute_force(calls, kRule), 1e-6);
   }

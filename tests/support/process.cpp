@@ -42,12 +42,15 @@ Prepared prepare(const SpawnOptions& options) {
     const std::string text = *each;
     if (!options.env.contains(text.substr(0, text.find('=')))) p.env_text.push_back(text);
   }
-  for (const auto& [name, value] : options.env) p.env_text.push_back(name + "=" + value);
+  for (const auto& [name, value] : options.env)
+    p.env_text.push_back(name + "=" + value);
   // systemd's protocol names the process that the descriptors are for: filled in by the child.
   if (!options.fds.empty()) p.env_text.push_back("LISTEN_PID=0000000000");
-  for (std::string& text : p.env_text) p.env.push_back(text.data());
+  for (std::string& text : p.env_text)
+    p.env.push_back(text.data());
   p.env.push_back(nullptr);
-  for (const std::string& text : options.argv) p.argv.push_back(const_cast<char*>(text.c_str()));
+  for (const std::string& text : options.argv)
+    p.argv.push_back(const_cast<char*>(text.c_str()));
   p.argv.push_back(nullptr);
   p.fds = options.fds;
   if (!options.output.empty())
@@ -58,7 +61,8 @@ Prepared prepare(const SpawnOptions& options) {
 // Without leading zeros, which libsystemd would take for octal.
 void write_own_pid(char* text) {
   int digits = 1;
-  for (pid_t rest = ::getpid() / 10; rest > 0; rest /= 10) ++digits;
+  for (pid_t rest = ::getpid() / 10; rest > 0; rest /= 10)
+    ++digits;
   text[digits] = '\0';
   for (pid_t rest = ::getpid(); digits > 0; rest /= 10)
     text[--digits] = static_cast<char>('0' + rest % 10);
@@ -71,18 +75,20 @@ void write_own_pid(char* text) {
     ::dup2(p.output, STDERR_FILENO);
   }
   // Out of the way first: a descriptor may already have another one's number.
-  for (int& fd : p.fds) fd = ::fcntl(fd, F_DUPFD, kMovedFd);
+  for (int& fd : p.fds)
+    fd = ::fcntl(fd, F_DUPFD, kMovedFd);
   for (std::size_t i = 0; i < p.fds.size(); ++i) {
     ::dup2(p.fds[i], kFirstFd + static_cast<int>(i));
     ::close(p.fds[i]);
   }
   if (!p.fds.empty()) write_own_pid(p.env[p.env.size() - 2] + std::strlen("LISTEN_PID="));
   for (const auto& [resource, value] : options.limits) {
-    const struct rlimit limit {value, value};
+    const struct rlimit limit { value, value };
     ::setrlimit(static_cast<__rlimit_resource_t>(resource), &limit);
   }
   if (options.uid) {
-    if (::setgroups(0, nullptr) != 0 || ::setresgid(*options.uid, *options.uid, *options.uid) != 0 ||
+    if (::setgroups(0, nullptr) != 0 ||
+        ::setresgid(*options.uid, *options.uid, *options.uid) != 0 ||
         ::setresuid(*options.uid, *options.uid, *options.uid) != 0)
       ::_exit(126);
     ::prctl(PR_SET_PDEATHSIG, SIGKILL);  // a change of user forgets it
@@ -99,7 +105,8 @@ std::string stat_field(pid_t pid, int wanted) {
   if (at == std::string::npos) return {};
   std::istringstream fields(text.substr(at + 1));
   std::string field;
-  for (int i = 0; i <= wanted; ++i) fields >> field;
+  for (int i = 0; i <= wanted; ++i)
+    fields >> field;
   return field;
 }
 
@@ -145,7 +152,9 @@ void Process::kill9() {
 
 std::optional<int> Process::wait(int timeout_ms) {
   if (pid_ <= 0) return std::nullopt;
-  struct pollfd entry {pidfd_.get(), POLLIN, 0};
+  struct pollfd entry {
+    pidfd_.get(), POLLIN, 0
+  };
   const std::int64_t until = now_ns() + std::int64_t{timeout_ms} * 1'000'000;
   for (std::int64_t left = until - now_ns(); left > 0; left = until - now_ns())
     if (::poll(&entry, 1, static_cast<int>(left / 1'000'000 + 1)) == 1) {
@@ -181,7 +190,7 @@ bool eventually(const std::function<bool()>& condition, int timeout_ms) {
   for (;;) {
     if (condition()) return true;
     if (now_ns() >= until) return false;
-    const struct timespec pause {0, 2'000'000};
+    const struct timespec pause { 0, 2'000'000 };
     ::nanosleep(&pause, nullptr);
   }
 }

@@ -24,7 +24,7 @@ struct SpawnOptions {
   std::map<std::string, std::string> env = {};  // added to the test's own
   // Become descriptors 3, 4, ... of the child.
   std::vector<int> fds = {};
-  std::string output = {};  // stdout and stderr go to this file; empty: the test's own
+  std::string output = {};        // stdout and stderr go to this file; empty: the test's own
   std::optional<uid_t> uid = {};  // drop to this user (the test is root)
   std::vector<std::pair<int, rlim_t>> limits = {};
   std::function<void()> in_child = {};  // between fork and exec: async-signal-safe calls only
@@ -67,7 +67,8 @@ class TempDir {
   std::string path_;
 };
 
-// True as soon as the condition holds; for what can only be observed, never for what reports itself.
+// True as soon as the condition holds; for what can only be observed, never for what reports
+// itself.
 bool eventually(const std::function<bool()>& condition, int timeout_ms = kHangMs);
 
 std::int64_t now_ns();

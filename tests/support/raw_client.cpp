@@ -24,7 +24,9 @@ bool RawClient::attach(const Frame* hello) {
   const Frame plain = make_frame(FrameType::hello, kMajor, kMinor);
   if (!send(hello == nullptr ? &plain : hello, sizeof(Frame))) return false;
   alignas(struct cmsghdr) char control[CMSG_SPACE(sizeof(int) * 2)];
-  struct iovec part {&welcome_, sizeof(welcome_)};
+  struct iovec part {
+    &welcome_, sizeof(welcome_)
+  };
   struct msghdr message {};
   message.msg_iov = &part;
   message.msg_iovlen = 1;
@@ -64,7 +66,9 @@ bool RawClient::send(const void* bytes, std::size_t size) {
 bool RawClient::send_with_fds(const void* bytes, std::size_t size, int fd, int count) {
   const std::size_t fds_bytes = sizeof(int) * static_cast<std::size_t>(count);
   std::vector<char> control(CMSG_SPACE(fds_bytes));
-  struct iovec part {const_cast<void*>(bytes), size};
+  struct iovec part {
+    const_cast<void*>(bytes), size
+  };
   struct msghdr message {};
   message.msg_iov = &part;
   message.msg_iovlen = 1;
@@ -81,7 +85,9 @@ bool RawClient::send_with_fds(const void* bytes, std::size_t size, int fd, int c
 
 bool RawClient::closed_by_peer(int timeout_ms) const {
   for (;;) {
-    struct pollfd entry {socket_.get(), POLLIN, 0};
+    struct pollfd entry {
+      socket_.get(), POLLIN, 0
+    };
     if (::poll(&entry, 1, timeout_ms) != 1) return false;
     char bytes[256];
     const ssize_t got = ::recv(socket_.get(), bytes, sizeof(bytes), MSG_DONTWAIT);

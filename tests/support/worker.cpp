@@ -6,10 +6,12 @@
 // spend    takes tokens in a loop. n=, class=, idle_us= (pause after a refusal), mode= and amount=,
 //          burst= (what to do while no agent knows the limit), hold=1 (wait for the log's go word),
 //          migrate=1 (changes its CPU all the time), count= (at most so many admissions).
-// count    takes tokens as fast as it can and counts alone: lane.a admitted, lane.b the time before the
+// count    takes tokens as fast as it can and counts alone: lane.a admitted, lane.b the time before
+// the
 //          first call, lane.c the time after the last.
-// attach   opens and closes clients as fast as it can; lane.a counts attached, lane.b refused.
-// read     reads the limit in a loop; lane.errors counts rules that are neither a0= nor a1= (amount,
+// attach   opens and closes clients as fast as it can, count= of them; lane.a counts attached,
+// lane.b refused. read     reads the limit in a loop; lane.errors counts rules that are neither a0=
+// nor a1= (amount,
 //          burst), lane.a and lane.b how often each was seen.
 // wait     waits in turn: n=, timeout_ms=; lane.a is the status, lane.b when it came back.
 // probe    prints what is inherited: descriptors above 2 and mappings of weir.
@@ -90,7 +92,7 @@ std::optional<Opened> open_limit(const Words& words) {
 
 void pause_us(std::int64_t us) {
   if (us <= 0) return;
-  const struct timespec pause {us / 1'000'000, us % 1'000'000 * 1000};
+  const struct timespec pause { us / 1'000'000, us % 1'000'000 * 1000 };
   ::nanosleep(&pause, nullptr);
 }
 
@@ -184,7 +186,8 @@ int attach(const Words& words) {
   options.require_agent = 1;
   options.connect_timeout_ms = 1000;
   const std::int64_t until = now_ns() + words.number("ms", 60'000) * 1'000'000;
-  while (!log.stopped() && now_ns() < until) {
+  for (std::int64_t left = words.number("count", INT64_MAX);
+       left > 0 && !log.stopped() && now_ns() < until; --left) {
     weir_client* client = nullptr;
     const weir_status status = weir_open(&options, &client);
     lane.calls.fetch_add(1);
@@ -213,9 +216,12 @@ int read(const Words& words) {
     if (weir_limit_read(opened->limit, &info) != WEIR_OK) return 5;
     if (info.shared == 0 || info.amount == 0) continue;  // between two tables, four times
     lane.starts.store(1);
-    if (info.amount == valid[0][0] && info.burst == valid[0][1]) lane.a.fetch_add(1);
-    else if (info.amount == valid[1][0] && info.burst == valid[1][1]) lane.b.fetch_add(1);
-    else lane.errors.fetch_add(1);
+    if (info.amount == valid[0][0] && info.burst == valid[0][1])
+      lane.a.fetch_add(1);
+    else if (info.amount == valid[1][0] && info.burst == valid[1][1])
+      lane.b.fetch_add(1);
+    else
+      lane.errors.fetch_add(1);
     lane.calls.fetch_add(1);
   }
   weir_close(opened->client);

@@ -73,7 +73,9 @@ void answer(int fd, const Offer& offer, const Made& made) {
   offer.doctor_frame(frame);
   const int fds[2] = {made.rules.get(), made.counters.get()};
   alignas(struct cmsghdr) char control[CMSG_SPACE(sizeof(fds))] = {};
-  struct iovec part {&frame, sizeof(frame)};
+  struct iovec part {
+    &frame, sizeof(frame)
+  };
   struct msghdr message {};
   message.msg_iov = &part;
   message.msg_iovlen = 1;
@@ -172,7 +174,8 @@ TEST(FakeAgent, WithSegmentsThatSomebodyCouldChangeIsNotTrusted) {
 }
 
 TEST(FakeAgent, WithSegmentsThatAreNotWhatTheySayIsNotTrusted) {
-  for (const std::size_t bytes : {std::size_t{64}, std::size_t{4096}, RulesGeometry{64}.bytes() - 4096}) {
+  for (const std::size_t bytes :
+       {std::size_t{64}, std::size_t{4096}, RulesGeometry{64}.bytes() - 4096}) {
     Offer offer;
     offer.rules_bytes = bytes;
     EXPECT_EQ(attach_to(offer), WEIR_E_UNTRUSTED) << bytes << " bytes of rules";

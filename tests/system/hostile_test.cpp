@@ -57,7 +57,8 @@ TEST_F(Hostile, TheSegmentsCannotBeTruncatedGrownOrSealed) {
 TEST_F(Hostile, TheRulesCannotBeWrittenByAnyWay) {
   RawClient raw(agent.socket());
   ASSERT_TRUE(raw.attach());
-  EXPECT_EQ(::mmap(nullptr, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, raw.rules_fd(), 0), MAP_FAILED);
+  EXPECT_EQ(::mmap(nullptr, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, raw.rules_fd(), 0),
+            MAP_FAILED);
   void* readable = ::mmap(nullptr, 4096, PROT_READ, MAP_SHARED, raw.rules_fd(), 0);
   ASSERT_NE(readable, MAP_FAILED);
   EXPECT_NE(::mprotect(readable, 4096, PROT_READ | PROT_WRITE), 0);
@@ -66,7 +67,8 @@ TEST_F(Hostile, TheRulesCannotBeWrittenByAnyWay) {
   const std::string path = "/proc/self/fd/" + std::to_string(raw.rules_fd());
   const Fd again(::open(path.c_str(), O_RDWR | O_CLOEXEC));
   if (again) {
-    EXPECT_EQ(::mmap(nullptr, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, again.get(), 0), MAP_FAILED);
+    EXPECT_EQ(::mmap(nullptr, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, again.get(), 0),
+              MAP_FAILED);
     EXPECT_LT(::pwrite(again.get(), "x", 1, 0), 0);
     EXPECT_NE(::ftruncate(again.get(), 0), 0);
   }
@@ -89,9 +91,9 @@ TEST_F(Hostile, PoisonedWordsHealAndAreCounted) {
     word.store(static_cast<Word>(value));
     heals(what);
   };
-  for (const std::uint64_t value : {UINT64_MAX, std::uint64_t{1} << 63, std::uint64_t{1} << 62,
-                                    (std::uint64_t{1} << 63) - 1, std::uint64_t{0},
-                                    std::uint64_t{0x5555555555555555}}) {
+  for (const std::uint64_t value :
+       {UINT64_MAX, std::uint64_t{1} << 63, std::uint64_t{1} << 62, (std::uint64_t{1} << 63) - 1,
+        std::uint64_t{0}, std::uint64_t{0x5555555555555555}}) {
     poison(slot.tokens, value, "tokens");
     poison(slot.epoch, value, "epoch");
     poison(slot.closed, value, "closed");
@@ -116,7 +118,8 @@ TEST_F(Hostile, PoisonedWordsHealAndAreCounted) {
   expect_service();
 }
 
-// The office taken by nobody, for as long as a forger can: the agent is back after its longest term.
+// The office taken by nobody, for as long as a forger can: the agent is back after its longest
+// term.
 TEST_F(Hostile, AForgedOfficeRunsOut) {
   RawClient raw(agent.socket());
   ASSERT_TRUE(raw.attach());
@@ -166,7 +169,8 @@ TEST_F(Hostile, MalformedFramesCostTheirSenderTheConnection) {
   expect_service();
   const std::string log = agent.log();
   std::size_t lines = 0;
-  for (std::size_t at = 0; (at = log.find("malformed", at)) != std::string::npos; ++at) ++lines;
+  for (std::size_t at = 0; (at = log.find("malformed", at)) != std::string::npos; ++at)
+    ++lines;
   EXPECT_LE(lines, 12U) << "a peer can fill the log";
   EXPECT_TRUE(eventually([&] { return count_fds(agent.pid()) <= fds_before; }));
 }
@@ -196,9 +200,11 @@ TEST_F(Hostile, AFloodOfDescriptorsIsNotKept) {
 TEST_F(Hostile, IdleConnectionsAreDropped) {
   const int fds_before = count_fds(agent.pid());
   std::vector<std::unique_ptr<RawClient>> idle;
-  for (int i = 0; i < 50; ++i) idle.push_back(std::make_unique<RawClient>(agent.socket()));
+  for (int i = 0; i < 50; ++i)
+    idle.push_back(std::make_unique<RawClient>(agent.socket()));
   EXPECT_TRUE(eventually([&] { return count_fds(agent.pid()) > fds_before + 50; }));
-  for (const auto& each : idle) EXPECT_TRUE(each->closed_by_peer(kHangMs));
+  for (const auto& each : idle)
+    EXPECT_TRUE(each->closed_by_peer(kHangMs));
   EXPECT_TRUE(eventually([&] { return count_fds(agent.pid()) <= fds_before; }));
   expect_service();
 }
@@ -212,8 +218,7 @@ TEST_F(Hostile, AnothersWaiterCellIsNoneOfItsBusiness) {
   std::uint64_t taken = 0;
   weir_drain(client.limit("/t"), &taken);
   WaiterCell& cell = victim.counters().waiter(victim.welcome().first);
-  cell.limit_generation.store(
-      static_cast<std::uint32_t>(victim.rules().hot(0).load() >> 32));
+  cell.limit_generation.store(static_cast<std::uint32_t>(victim.rules().hot(0).load() >> 32));
   cell.tokens.store(1);
   cell.state.store(waiter_word(1, WaiterState::waiting));
   Frame frame = make_frame(FrameType::wait, kMajor, kMinor);
@@ -230,8 +235,8 @@ TEST_F(Hostile, AnothersWaiterCellIsNoneOfItsBusiness) {
 
 TEST_F(Hostile, AUserWhoIsNotListedStaysOutWhateverItSays) {
   if (!is_root()) GTEST_SKIP() << "needs root to become another user";
-  SpawnOptions stranger = worker({"attach", "sock=" + agent.socket(), "ms=1", "lane=0",
-                                  "log=" + (agent.dir() / "calls.log")});
+  SpawnOptions stranger = worker(
+      {"attach", "sock=" + agent.socket(), "ms=1", "lane=0", "log=" + (agent.dir() / "calls.log")});
   const CallLog log = CallLog::create(agent.dir() / "calls.log", 1, 1);
   stranger.uid = kStranger - 1;  // rules_of lists kStranger alone
   EXPECT_EQ(Process::spawn(stranger).exit_code(), 0);

@@ -2,7 +2,8 @@
 //
 // Tried with these protections taken out, each of which fails here:
 //   - no flock in take_lock (SecondAgent); no unlink of the old socket in listen (StaleSocket);
-//   - find_slot passing over tombstones (DeletedLimit); put_in_force in spite of problems (BadRules).
+//   - find_slot passing over tombstones (DeletedLimit); put_in_force in spite of problems
+//   (BadRules).
 #include "tests/support/fixture.h"
 
 namespace weir::test {
@@ -15,8 +16,13 @@ TEST(Lifecycle, ASecondAgentIsRefusedAndToldWhoHoldsTheDirectory) {
   Agent agent({.rules = rules_of({kRule})});
   ASSERT_TRUE(agent.start());
   SpawnOptions second;
-  second.argv = {WEIR_BINARY_DIR "/bin/weir-agent", "--runtime-dir", agent.dir().path(), "--rules",
-                 agent.rules_file(), "--http", "off"};
+  second.argv = {WEIR_BINARY_DIR "/bin/weir-agent",
+                 "--runtime-dir",
+                 agent.dir().path(),
+                 "--rules",
+                 agent.rules_file(),
+                 "--http",
+                 "off"};
   second.output = agent.dir() / "second.log";
 
   EXPECT_EQ(Process::spawn(second).exit_code(), 75);
@@ -62,7 +68,7 @@ TEST(Lifecycle, BadRulesKeepTheOldOnesInForce) {
   const std::string good = rules_of({"name: /t, rate: 1/h, burst: 7"});
   for (const std::string& bad :
        {std::string("version: 2\n"), std::string("limits: ["), std::string("\x01"),
-        good + "  - {name: /t, rate: 5/s}\n",      // the name twice
+        good + "  - {name: /t, rate: 5/s}\n",  // the name twice
         good + "  - {name: /u, rate: fast}\n", good + "  - {name: /u}\n"}) {
     write_text(agent.rules_file(), bad);
     agent.process().signal(SIGHUP);

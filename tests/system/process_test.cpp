@@ -22,7 +22,8 @@ class Child {
     if (pid_ == 0) ::_exit(body(*this));
   }
   ~Child() {
-    for (const int fd : {up_[0], up_[1], down_[0], down_[1]}) ::close(fd);
+    for (const int fd : {up_[0], up_[1], down_[0], down_[1]})
+      ::close(fd);
   }
   Child(const Child&) = delete;
   Child& operator=(const Child&) = delete;

@@ -22,14 +22,15 @@ TEST(Resources, NoMemoryForASegmentIsACleanError) {
 }
 
 TEST(Resources, AnAgentWithoutDescriptorsServesThoseWhoAreAttachedAndDoesNotSpin) {
-  Agent agent({.rules = rules_of({"name: /t, rate: 2000/s, burst: 100"}),
-               .limits = {{RLIMIT_NOFILE, 32}}});
+  Agent agent(
+      {.rules = rules_of({"name: /t, rate: 2000/s, burst: 100"}), .limits = {{RLIMIT_NOFILE, 32}}});
   ASSERT_TRUE(agent.start());
   const Client client(agent.socket());
   ASSERT_EQ(client.status(), WEIR_OK);
   weir_limit* limit = client.limit("/t");
   std::vector<std::unique_ptr<RawClient>> many;
-  for (int i = 0; i < 30; ++i) many.push_back(std::make_unique<RawClient>(agent.socket()));
+  for (int i = 0; i < 30; ++i)
+    many.push_back(std::make_unique<RawClient>(agent.socket()));
   ASSERT_TRUE(eventually([&] { return agent.log().find("accept failed") != std::string::npos; }))
       << "its descriptors did not run out";
 
@@ -40,7 +41,7 @@ TEST(Resources, AnAgentWithoutDescriptorsServesThoseWhoAreAttachedAndDoesNotSpin
   std::uint64_t allowed = 0;
   while (now_ns() < until) {
     if (weir_try_acquire(limit, 1) == WEIR_ALLOW) ++allowed;
-    const struct timespec pause {0, 200'000};
+    const struct timespec pause { 0, 200'000 };
     ::nanosleep(&pause, nullptr);
   }
   EXPECT_GT(allowed, 200U) << "who was attached is not served";
@@ -70,8 +71,10 @@ TEST_P(Truncated, AClientWithoutDescriptorsOpensNothingAndLeaksNothing) {
   struct rlimit small = kept;
   small.rlim_cur = static_cast<rlim_t>(next + 8);
   ASSERT_EQ(::setrlimit(RLIMIT_NOFILE, &small), 0);
-  for (int fd; (fd = ::open("/dev/null", O_RDONLY | O_CLOEXEC)) >= 0;) filler.emplace_back(fd);
-  for (int i = 0; i < GetParam(); ++i) filler.pop_back();
+  for (int fd; (fd = ::open("/dev/null", O_RDONLY | O_CLOEXEC)) >= 0;)
+    filler.emplace_back(fd);
+  for (int i = 0; i < GetParam(); ++i)
+    filler.pop_back();
   weir_status status;
   {
     const Client client(agent.socket());

@@ -104,7 +104,9 @@ TEST(Signal, HotCallsAreSafeInAHandler) {
   action.sa_handler = on_alarm;
   action.sa_flags = SA_RESTART;
   ASSERT_EQ(::sigaction(SIGALRM, &action, nullptr), 0);
-  const struct itimerval often {{0, 100}, {0, 100}};
+  const struct itimerval often {
+    {0, 100}, { 0, 100 }
+  };
   ASSERT_EQ(::setitimer(ITIMER_REAL, &often, nullptr), 0);
 
   storm(3000);
@@ -123,7 +125,8 @@ TEST(Signal, HotCallsAreSafeInAHandler) {
     return one;
   };
   const std::int64_t hang = now_ns() + std::int64_t{kHangMs} * 1'000'000;
-  while (!attached() && now_ns() < hang) storm(200);
+  while (!attached() && now_ns() < hang)
+    storm(200);
   EXPECT_TRUE(attached()) << "nobody attached to the new agent";
   const struct itimerval never {};
   ::setitimer(ITIMER_REAL, &never, nullptr);

@@ -1,7 +1,7 @@
 // Classes, refunds and draining, over processes and a real agent.
 //
-// Tried with spend_many without its reserve: fails. Refunds folded in without the clip are not found
-// here, because the next mint cuts what is too much: tests/unit/shm/mint_test.cpp has that.
+// Tried with spend_many without its reserve: fails. Refunds folded in without the clip are not
+// found here, because the next mint cuts what is too much: tests/unit/shm/mint_test.cpp has that.
 #include "tests/support/fixture.h"
 #include "tests/support/raw_client.h"
 
@@ -30,9 +30,11 @@ TEST_F(Spending, ALowClassLeavesTheLastShareToTheHigherOnes) {
   Crew crew(agent->dir().path(), 4, 1000);
   const auto all_of = [&](std::uint32_t from, std::int32_t priority) {
     for (std::uint32_t i = from; i < from + 2; ++i)
-      crew.start(i, "spend", {"sock=" + agent->socket(), "require=1", "ms=150",
-                              "class=" + std::to_string(priority), i % 2 == 0 ? "n=1" : "n=3"});
-    for (std::uint32_t i = from; i < from + 2; ++i) EXPECT_EQ(crew.process(i).exit_code(), 0);
+      crew.start(i, "spend",
+                 {"sock=" + agent->socket(), "require=1", "ms=150",
+                  "class=" + std::to_string(priority), i % 2 == 0 ? "n=1" : "n=3"});
+    for (std::uint32_t i = from; i < from + 2; ++i)
+      EXPECT_EQ(crew.process(i).exit_code(), 0);
   };
   all_of(0, WEIR_SHEDDABLE);
   EXPECT_EQ(level(), 40U);

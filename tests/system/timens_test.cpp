@@ -1,8 +1,8 @@
 // T2. A client in a time namespace reads a CLOCK_MONOTONIC that is 1000 s ahead. What it writes is
 // in the host's time all the same: it knows a living agent, and mints and waits without one.
 //
-// Tried with an offset that is always 0: the client takes the agent for dead and books time that has
-// not come, and its neighbours starve.
+// Tried with an offset that is always 0: the client takes the agent for dead and books time that
+// has not come, and its neighbours starve.
 #include "tests/support/fixture.h"
 
 namespace weir::test {
@@ -12,8 +12,8 @@ constexpr std::int64_t kShiftNs = 1'000'000'000'000;
 constexpr OracleRule kRule{.amount = 500, .burst = 50};
 
 SpawnOptions shifted(SpawnOptions spawn) {
-  spawn.argv.insert(spawn.argv.begin(),
-                    {"/usr/bin/unshare", "--time", "--monotonic", "1000", "--fork", "--kill-child"});
+  spawn.argv.insert(spawn.argv.begin(), {"/usr/bin/unshare", "--time", "--monotonic", "1000",
+                                         "--fork", "--kill-child"});
   return spawn;
 }
 
@@ -32,8 +32,7 @@ struct Timens : ::testing::Test {
 
   void SetUp() override {
     if (!time_namespaces_work(agent.dir().path()))
-      GTEST_SKIP() << "no time namespace for this user: "
-                   << read_text(agent.dir() / "unshare.log");
+      GTEST_SKIP() << "no time namespace for this user: " << read_text(agent.dir() / "unshare.log");
     ASSERT_TRUE(agent.start());
   }
   void begin(const std::string& mode, const std::vector<std::string>& more) {
@@ -50,7 +49,8 @@ struct Timens : ::testing::Test {
       each.begin_ns -= kShiftNs;
       each.end_ns -= kShiftNs;
     }
-    for (const Admission& each : crew.log().admissions_of(1)) all.push_back(each);
+    for (const Admission& each : crew.log().admissions_of(1))
+      all.push_back(each);
     return all;
   }
 };
@@ -60,9 +60,11 @@ TEST_F(Timens, TheClientAndItsNeighboursAreServedAndTheBoundHolds) {
   crew.start(1, "spend", {"sock=" + agent.socket(), "require=1"});
   ASSERT_TRUE(crew.wait_started(1));
   const auto both_gain = [&] {
-    const std::uint64_t a = crew.log().lane(0).admitted.load(), b = crew.log().lane(1).admitted.load();
+    const std::uint64_t a = crew.log().lane(0).admitted.load(),
+                        b = crew.log().lane(1).admitted.load();
     return eventually([&] {
-      return crew.log().lane(0).admitted.load() > a + 20 && crew.log().lane(1).admitted.load() > b + 20;
+      return crew.log().lane(0).admitted.load() > a + 20 &&
+             crew.log().lane(1).admitted.load() > b + 20;
     });
   };
   EXPECT_TRUE(both_gain()) << "with the agent";

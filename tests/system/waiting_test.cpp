@@ -20,10 +20,11 @@ struct Waiting : ::testing::Test {
     ASSERT_EQ(weir_drain(limit, &taken), WEIR_OK);
   }
   // Starts a waiter and sees it in the queue.
-  void queue(Crew& crew, std::uint32_t lane, const std::string& n, const std::string& more = "x=1") {
+  void queue(Crew& crew, std::uint32_t lane, const std::string& n,
+             const std::string& more = "x=1") {
     const std::uint64_t before = agent->limit("/t")->waiting();
-    crew.start(lane, "wait", {"sock=" + agent->socket(), "require=1", "n=" + n, "timeout_ms=600000",
-                              more});
+    crew.start(lane, "wait",
+               {"sock=" + agent->socket(), "require=1", "n=" + n, "timeout_ms=600000", more});
     ASSERT_TRUE(eventually([&] { return agent->limit("/t")->waiting() == before + 1; }));
   }
   std::unique_ptr<Agent> agent;
@@ -36,8 +37,10 @@ TEST_F(Waiting, AreServedInTheOrderInWhichTheyCame) {
   constexpr std::uint32_t kCount = 6;
   Crew crew(agent->dir().path(), kCount, 10);
   // The first one wants more than there will be for a while, so that all of them queue up.
-  for (std::uint32_t i = 0; i < kCount; ++i) queue(crew, i, i == 0 ? "6" : "1");
-  for (std::uint32_t i = 0; i < kCount; ++i) EXPECT_EQ(crew.process(i).exit_code(), 0);
+  for (std::uint32_t i = 0; i < kCount; ++i)
+    queue(crew, i, i == 0 ? "6" : "1");
+  for (std::uint32_t i = 0; i < kCount; ++i)
+    EXPECT_EQ(crew.process(i).exit_code(), 0);
   for (std::uint32_t i = 0; i < kCount; ++i) {
     EXPECT_EQ(crew.log().lane(i).a.load(), WEIR_ALLOW);
     if (i > 0) {
@@ -95,7 +98,8 @@ TEST_F(Waiting, WaitersGoOnByThemselvesWhenTheAgentDies) {
 TEST_F(Waiting, WaitersSurviveARestartOfTheAgent) {
   start("name: /t, rate: 100/s, burst: 500");
   Crew crew(agent->dir().path(), 4, 2000);
-  for (std::uint32_t i = 0; i < 4; ++i) queue(crew, i, "20", "count=100000");
+  for (std::uint32_t i = 0; i < 4; ++i)
+    queue(crew, i, "20", "count=100000");
   for (int i = 0; i < 6; ++i) {
     agent->kill9();
     ASSERT_TRUE(agent->start());
@@ -103,7 +107,8 @@ TEST_F(Waiting, WaitersSurviveARestartOfTheAgent) {
     EXPECT_TRUE(eventually([&] { return crew.log().sum(&Lane::admitted) > seen + 2; }));
   }
   crew.log().stop();
-  for (std::uint32_t i = 0; i < 4; ++i) EXPECT_EQ(crew.process(i).exit_code(), 0);
+  for (std::uint32_t i = 0; i < 4; ++i)
+    EXPECT_EQ(crew.process(i).exit_code(), 0);
   EXPECT_EQ(crew.log().sum(&Lane::errors), 0U);
   expect_bound(crew.log(), {.amount = 100, .burst = 500}, "waiters over restarts");
 }
@@ -118,7 +123,8 @@ TEST_F(Waiting, NoTickWakesMoreThanItsBudget) {
   for (std::uint32_t i = 0; i < kClients; ++i) {
     raw.push_back(std::make_unique<RawClient>(agent->socket()));
     ASSERT_TRUE(raw.back()->attach());
-    for (std::uint32_t cell = 0; cell < kCells; ++cell) raw.back()->enqueue(cell, 0, 1);
+    for (std::uint32_t cell = 0; cell < kCells; ++cell)
+      raw.back()->enqueue(cell, 0, 1);
   }
   ASSERT_TRUE(eventually([&] { return agent->limit("/t")->waiting() == kClients * kCells; }));
 
@@ -130,7 +136,8 @@ TEST_F(Waiting, NoTickWakesMoreThanItsBudget) {
   while (granted < kClients * kCells && now_ns() < hang) {
     granted = 0;
     for (const auto& each : raw)
-      for (std::uint32_t cell = 0; cell < kCells; ++cell) granted += each->granted(cell) ? 1 : 0;
+      for (std::uint32_t cell = 0; cell < kCells; ++cell)
+        granted += each->granted(cell) ? 1 : 0;
     // Grants are counted first, so no tick that made one of them is missed here.
     const std::int64_t ticks = (heartbeat.load() - released) / kTickShortestNs + 2;
     ASSERT_LE(granted, kWakesPerTick * static_cast<std::uint32_t>(ticks));

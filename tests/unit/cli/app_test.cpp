@@ -16,7 +16,8 @@ TEST(App, ShowsItsHelp) {
   const Ran ran = run("", {"--help"});
 
   EXPECT_EQ(ran.exit_code, 0);
-  for (const std::string& name : command_names()) EXPECT_THAT(ran.out, HasSubstr("\n  " + name));
+  for (const std::string& name : command_names())
+    EXPECT_THAT(ran.out, HasSubstr("\n  " + name));
 }
 
 TEST(App, EveryCommandHasHelp) {
@@ -90,7 +91,8 @@ TEST(App, WithoutUtf8PrintsAsciiAlone) {
            {"list"}, {"show", "größe"}, {"top", "--once", "--samples", "1"}}) {
     const Ran ran = run(agent.dir(), command, false);
     EXPECT_EQ(ran.exit_code, 0);
-    for (const char c : ran.out) EXPECT_TRUE(c == '\n' || (c >= 0x20 && c < 0x7f)) << ran.out;
+    for (const char c : ran.out)
+      EXPECT_TRUE(c == '\n' || (c >= 0x20 && c < 0x7f)) << ran.out;
   }
 }
 

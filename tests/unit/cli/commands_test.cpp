@@ -16,7 +16,8 @@ using testing::Not;
 
 std::vector<std::string> keys_of(const json& object) {
   std::vector<std::string> keys;
-  for (const auto& item : object.items()) keys.push_back(item.key());
+  for (const auto& item : object.items())
+    keys.push_back(item.key());
   return keys;  // sorted
 }
 
@@ -54,10 +55,10 @@ TEST(Status, JsonKeysAreStable) {
                           "rules_loaded_ms_ago", "runtime_dir", "tick_p50_ns", "tick_p99_ns",
                           "tick_us", "ticks_late_total", "ticks_total", "uptime_ms", "version"));
   EXPECT_EQ(answer["agent_epoch"], "18446744073709551615");
-  EXPECT_THAT(keys_of(answer["domains"][0]),
-              ElementsAre("attached_total", "clients", "counters_bytes", "limits", "name",
-                          "office_lost", "reaped_total", "refused_total", "rules_bytes", "socket",
-                          "waiting"));
+  EXPECT_THAT(
+      keys_of(answer["domains"][0]),
+      ElementsAre("attached_total", "clients", "counters_bytes", "limits", "name", "office_lost",
+                  "reaped_total", "refused_total", "rules_bytes", "socket", "waiting"));
   EXPECT_THAT(keys_of(answer["cpu"]),
               ElementsAre("age_ms", "blind_reason", "capacity_millicpus", "host_usage_permille",
                           "psi_some_avg10_centipercent", "smoothed_permille", "source",
@@ -77,9 +78,9 @@ TEST(Status, ShowsNoCpuFigureThatWasNotMeasured) {
 
   EXPECT_THAT(ran.out, HasSubstr("not measured: /proc/stat cannot be read"));
   EXPECT_THAT(ran.out, Not(HasSubstr("0.0 %")));
-  for (const char* key : {"usage_permille", "smoothed_permille", "capacity_millicpus", "age_ms",
-                          "throttled_permille", "psi_some_avg10_centipercent",
-                          "host_usage_permille"})
+  for (const char* key :
+       {"usage_permille", "smoothed_permille", "capacity_millicpus", "age_ms", "throttled_permille",
+        "psi_some_avg10_centipercent", "host_usage_permille"})
     EXPECT_TRUE(cpu[key].is_null()) << key;
 }
 
@@ -170,12 +171,15 @@ TEST(List, EscapesNames) {
 
 TEST(List, JsonIsAsciiWhateverTheNames) {
   Answers answers;
-  answers.limits = {make_limit("\xc2\x9b" "31m größe\x7f")};
+  answers.limits = {
+      make_limit("\xc2\x9b"
+                 "31m größe\x7f")};
   FakeAgent agent{answers};
 
   const std::string out = run(agent.dir(), {"list", "-o", "json"}).out;
 
-  for (const char c : out) EXPECT_TRUE(c == '\n' || (c >= 0x20 && c < 0x7f));
+  for (const char c : out)
+    EXPECT_TRUE(c == '\n' || (c >= 0x20 && c < 0x7f));
 }
 
 TEST(List, JsonKeysAreStable) {
@@ -183,13 +187,13 @@ TEST(List, JsonKeysAreStable) {
 
   const json answer = json::parse(run(agent.dir(), {"-o", "json", "list"}).out);
 
-  EXPECT_THAT(keys_of(answer["limits"][0]),
-              ElementsAre("algorithm", "amount", "burst", "calendar", "description", "domain",
-                          "fallback", "fallback_text", "forged_total", "generation", "index",
-                          "level", "line", "lost_total", "minted_total", "name", "next_edge_ms",
-                          "owed", "period_ns", "rate_text", "refused_per_s", "refused_total",
-                          "reserve", "spent_per_s", "spent_total", "striped", "timezone",
-                          "waiting"));
+  EXPECT_THAT(
+      keys_of(answer["limits"][0]),
+      ElementsAre("algorithm", "amount", "burst", "calendar", "description", "domain", "fallback",
+                  "fallback_text", "forged_total", "generation", "index", "level", "line",
+                  "lost_total", "minted_total", "name", "next_edge_ms", "owed", "period_ns",
+                  "rate_text", "refused_per_s", "refused_total", "reserve", "spent_per_s",
+                  "spent_total", "striped", "timezone", "waiting"));
 }
 
 TEST(Show, ExplainsTheLimit) {

@@ -23,8 +23,8 @@ class BashCompletion : public testing::Test {
   // the names of two limits and notes how it was called.
   std::string complete(const std::string& words) {
     std::ofstream{dir_.path() + "/script"}
-        << run("", {"completion", "bash"}).out
-        << "weir() { echo \"$@\" >" << dir_.path() << "/called; printf '%s\\n' /api/order "
+        << run("", {"completion", "bash"}).out << "weir() { echo \"$@\" >" << dir_.path()
+        << "/called; printf '%s\\n' /api/order "
         << "'with space'; }\n"
         << "COMP_WORDS=(" << words << "); COMP_CWORD=$((${#COMP_WORDS[@]} - 1))\n"
         << "_weir\nprintf '%s\\n' \"${COMPREPLY[@]}\"\n";
@@ -51,7 +51,8 @@ TEST_F(BashCompletion, OffersEveryCommand) {
   const std::string offered = complete("weir ''");
 
   std::string expected;
-  for (const std::string& name : command_names()) EXPECT_THAT(offered, HasSubstr(name + "\n"));
+  for (const std::string& name : command_names())
+    EXPECT_THAT(offered, HasSubstr(name + "\n"));
 }
 
 TEST_F(BashCompletion, OffersTheNamesOfLimits) {
@@ -80,7 +81,8 @@ TEST(ZshCompletion, NamesEveryCommand) {
   const std::string script = run("", {"completion", "zsh"}).out;
 
   EXPECT_TRUE(script.starts_with("#compdef weir\n"));
-  for (const std::string& name : command_names()) EXPECT_THAT(script, HasSubstr("'" + name + ":"));
+  for (const std::string& name : command_names())
+    EXPECT_THAT(script, HasSubstr("'" + name + ":"));
 }
 
 }  // namespace

@@ -61,7 +61,8 @@ TEST(Explain, AnAlgorithmOfANewerAgentIsNamed) {
 
 TEST(Explain, NamesTheReserveOfEachClass) {
   auto limit = make_limit("x");
-  for (const std::uint64_t tokens : {0, 0, 60, 120}) limit.add_reserve(tokens);
+  for (const std::uint64_t tokens : {0U, 0U, 60U, 120U})
+    limit.add_reserve(tokens);
 
   EXPECT_THAT(explained(limit), HasSubstr("sheddable_plus leaves the last 60 tokens, sheddable "
                                           "leaves the last 120 tokens to the classes above it"));

@@ -30,8 +30,7 @@ std::set<std::string> commands_of_help() {
     if (line.starts_with("Subcommands:")) below = true;
     if (below && line.empty()) break;
     std::smatch found;
-    if (below && std::regex_search(line, found, std::regex{"^  ([a-z]+) "}))
-      names.insert(found[1]);
+    if (below && std::regex_search(line, found, std::regex{"^  ([a-z]+) "})) names.insert(found[1]);
   }
   return names;
 }
@@ -54,8 +53,10 @@ TEST(ManPage, DocumentsTheCommandsThatHelpLists) {
 TEST(ManPage, DocumentsEveryOption) {
   const std::string page = read_page("weir.1");
   std::vector<std::vector<std::string>> helps{{"--help"}};
-  for (const std::string& name : command_names()) helps.push_back({name, "--help"});
-  for (const char* name : {"check", "apply", "diff"}) helps.push_back({"rules", name, "--help"});
+  for (const std::string& name : command_names())
+    helps.push_back({name, "--help"});
+  for (const char* name : {"check", "apply", "diff"})
+    helps.push_back({"rules", name, "--help"});
   for (const auto& arguments : helps) {
     const std::string help = run("", arguments).out;
     const std::regex option{R"(\n  (?:-\w,)?(--[a-z-]+))"};

@@ -26,11 +26,12 @@ class RealAgent {
   explicit RealAgent(const std::string& rules) {
     const std::string file = dir_.path() + "/rules.yaml";
     std::ofstream{file} << rules;
-    const std::vector<std::string> words{WEIR_AGENT_PATH, "--runtime-dir", dir(), "--rules", file,
-                                         "--http",        "off",           "--clients-max", "8",
-                                         "--log-level",   "error"};
+    const std::vector<std::string> words{
+        WEIR_AGENT_PATH, "--runtime-dir", dir(), "--rules",     file,   "--http",
+        "off",           "--clients-max", "8",   "--log-level", "error"};
     std::vector<char*> arguments;
-    for (const std::string& word : words) arguments.push_back(const_cast<char*>(word.c_str()));
+    for (const std::string& word : words)
+      arguments.push_back(const_cast<char*>(word.c_str()));
     arguments.push_back(nullptr);
     pid_ = ::fork();
     if (pid_ == 0) {

@@ -1,4 +1,5 @@
-// rules check needs no agent; apply and diff send what they were given, once it is known to be good.
+// rules check needs no agent; apply and diff send what they were given, once it is known to be
+// good.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 

@@ -26,8 +26,8 @@ TEST(Take, StartsNothingWithoutAnAgent) {
 TEST(Take, StartsTheCommandWithoutAnAgentWhenAllowed) {
   TemporaryDir dir;
 
-  const Ran ran = run(dir.path(), {"take", "x", "--allow-without-agent", "--", "sh", "-c", "a b",
-                                   "--help", "--"});
+  const Ran ran = run(
+      dir.path(), {"take", "x", "--allow-without-agent", "--", "sh", "-c", "a b", "--help", "--"});
 
   EXPECT_EQ(ran.exit_code, 7);  // the command's own
   EXPECT_THAT(ran.command, ElementsAre("sh", "-c", "a b", "--help", "--"));
@@ -36,8 +36,7 @@ TEST(Take, StartsTheCommandWithoutAnAgentWhenAllowed) {
 TEST(Take, SaysInJsonWhatItTook) {
   TemporaryDir dir;
 
-  const Ran ran =
-      run(dir.path(), {"-o", "json", "take", "x", "-n", "3", "--allow-without-agent"});
+  const Ran ran = run(dir.path(), {"-o", "json", "take", "x", "-n", "3", "--allow-without-agent"});
 
   const auto answer = nlohmann::json::parse(ran.out);
   EXPECT_EQ(answer["limit"], "x");

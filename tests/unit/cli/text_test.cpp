@@ -20,21 +20,30 @@ class Text : public testing::Test {
 TEST_F(Text, EscapesWhatDrivesATerminal) {
   EXPECT_EQ(escape("\x1b[2Jgone", kUtf8), "\\x1b[2Jgone");
   EXPECT_EQ(escape("a\nb\tc\rd\x7f", kUtf8), "a\\nb\\tc\\rd\\x7f");
-  EXPECT_EQ(escape("\xc2\x9b" "31m", kUtf8), "\\u{9b}31m");  // CSI in one character
+  EXPECT_EQ(escape("\xc2\x9b"
+                   "31m",
+                   kUtf8),
+            "\\u{9b}31m");  // CSI in one character
   EXPECT_EQ(escape(std::string_view{"a\0b", 3}, kUtf8), "a\\x00b");
 }
 
 TEST_F(Text, EscapesWhatHidesOrReorders) {
-  EXPECT_EQ(escape("pay\xe2\x80\xae" "cod.exe", kUtf8), "pay\\u{202e}cod.exe");
-  EXPECT_EQ(escape("a\xe2\x80\x8b" "b", kUtf8), "a\\u{200b}b");
+  EXPECT_EQ(escape("pay\xe2\x80\xae"
+                   "cod.exe",
+                   kUtf8),
+            "pay\\u{202e}cod.exe");
+  EXPECT_EQ(escape("a\xe2\x80\x8b"
+                   "b",
+                   kUtf8),
+            "a\\u{200b}b");
   EXPECT_EQ(escape("\xef\xbb\xbf", kUtf8), "\\u{feff}");
 }
 
 TEST_F(Text, EscapesBytesThatAreNotUtf8) {
   EXPECT_EQ(escape("\xff\xfe", kUtf8), "\\xff\\xfe");
-  EXPECT_EQ(escape("\xc0\xaf", kUtf8), "\\xc0\\xaf");          // overlong
+  EXPECT_EQ(escape("\xc0\xaf", kUtf8), "\\xc0\\xaf");           // overlong
   EXPECT_EQ(escape("\xed\xa0\x80", kUtf8), "\\xed\\xa0\\x80");  // surrogate
-  EXPECT_EQ(escape("ab\xe2\x82", kUtf8), "ab\\xe2\\x82");      // cut off
+  EXPECT_EQ(escape("ab\xe2\x82", kUtf8), "ab\\xe2\\x82");       // cut off
   EXPECT_EQ(escape("\xf5\x80\x80\x80", kUtf8), "\\xf5\\x80\\x80\\x80");
 }
 
@@ -43,15 +52,14 @@ TEST_F(Text, KeepsWhatTheTerminalCanShow) {
   EXPECT_EQ(escape("größe", kAscii), "gr\\u{f6}\\u{df}e");
 }
 
-TEST_F(Text, KeepsLinesOnlyWhereAsked) {
-  EXPECT_EQ(escape_lines("a\nb\x1b", kUtf8), "a\nb\\x1b");
-}
+TEST_F(Text, KeepsLinesOnlyWhereAsked) { EXPECT_EQ(escape_lines("a\nb\x1b", kUtf8), "a\nb\\x1b"); }
 
 TEST_F(Text, EscapedBytesNeverContainControls) {
   std::mt19937 random{11};
   for (int round = 0; round < 5000; ++round) {
     std::string bytes(random() % 40, '\0');
-    for (char& byte : bytes) byte = static_cast<char>(random());
+    for (char& byte : bytes)
+      byte = static_cast<char>(random());
     for (const Charset charset : {kUtf8, kAscii}) {
       const std::string text = escape(bytes, charset);
       for (const char c : text) {

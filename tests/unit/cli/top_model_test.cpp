@@ -66,7 +66,8 @@ TEST(TopModel, GoesThroughAllOrders) {
 TEST(TopModel, FiltersWhileTyping) {
   TopModel model{{}};
   model.feed(make_status(), many(30));
-  for (const char c : {'/', 'T', '2', '9', 'q'}) EXPECT_TRUE(model.on_key(c));
+  for (const char c : {'/', 'T', '2', '9', 'q'})
+    EXPECT_TRUE(model.on_key(c));
   EXPECT_EQ(model.filter(), "T29q");
   EXPECT_TRUE(model.visible().empty());
 
@@ -83,7 +84,8 @@ TEST(TopModel, FiltersWhileTyping) {
 TEST(TopModel, BackspaceTakesWholeCharacters) {
   TopModel model{{}};
   model.on_key('/');
-  for (const char c : std::string{"aö"}) model.on_key(static_cast<unsigned char>(c));
+  for (const char c : std::string{"aö"})
+    model.on_key(static_cast<unsigned char>(c));
 
   model.on_key(key(TopKey::backspace));
 
@@ -92,7 +94,8 @@ TEST(TopModel, BackspaceTakesWholeCharacters) {
 
 TEST(TopModel, KeepsAMinuteOfHistoryForWhatIsThere) {
   TopModel model{{}};
-  for (int i = 0; i < 100; ++i) model.feed(make_status(), many(2));
+  for (int i = 0; i < 100; ++i)
+    model.feed(make_status(), many(2));
   EXPECT_EQ(model.history(model.limits()[0]).size(), kHistorySamples);
 
   model.feed(make_status(), {});
@@ -115,9 +118,11 @@ TEST(TopModel, QuitsOnlyFromTheList) {
 
 TEST(TopModel, IntervalsStayInTheirRange) {
   TopModel model{{}};
-  for (int i = 0; i < 50; ++i) model.on_key('+');
+  for (int i = 0; i < 50; ++i)
+    model.on_key('+');
   EXPECT_EQ(model.interval_s(), kIntervalMaxS);
-  for (int i = 0; i < 50; ++i) model.on_key('-');
+  for (int i = 0; i < 50; ++i)
+    model.on_key('-');
   EXPECT_EQ(model.interval_s(), kIntervalMinS);
 }
 

@@ -27,7 +27,8 @@ class TopView : public testing::Test {
     model_.set_page_rows(page_rows(size));
     std::string all;
     for (const Line& line : render(context_, model_, size, "12:00:00")) {
-      for (const Span& span : line) all += span.text;
+      for (const Span& span : line)
+        all += span.text;
       all += '\n';
     }
     return all;
@@ -70,7 +71,8 @@ TEST_F(TopView, FitsEverySize) {
 TEST_F(TopView, SaysThatItIsTooSmall) { EXPECT_EQ(text({39, 24}), "too small: 40x8 needed\n"); }
 
 TEST_F(TopView, IsAsciiWithoutUtf8) {
-  for (const char c : text({120, 12}, false)) ASSERT_TRUE(c == '\n' || (c >= 0x20 && c < 0x7f));
+  for (const char c : text({120, 12}, false))
+    ASSERT_TRUE(c == '\n' || (c >= 0x20 && c < 0x7f));
 }
 
 TEST_F(TopView, ShowsTheLastFiguresWhenTheAgentIsGone) {

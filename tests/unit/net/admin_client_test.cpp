@@ -110,7 +110,8 @@ TEST(AdminClient, ReceivesAnAnswerThatDripsIn) {
                     read_request(fd);
                     v1::AdminResponse response;
                     response.mutable_status()->set_version("1.2.3");
-                    for (const char byte : encode_frame(response)) write_all(fd, {byte});
+                    for (const char byte : encode_frame(response))
+                      write_all(fd, {byte});
                   }};
 
   const auto response = ask(dir.path());
@@ -231,7 +232,8 @@ TEST(AdminClient, EndsInTimeWhenTheAnswerNeverEnds) {
                     std::string head{"\x00\x00\x80\x00", 4};
                     write_all(fd, head);
                     pollfd entry{fd, 0, 0};
-                    while (::poll(&entry, 1, 2) == 0) write_all(fd, "x");
+                    while (::poll(&entry, 1, 2) == 0)
+                      write_all(fd, "x");
                   }};
   const auto begin = std::chrono::steady_clock::now();
 

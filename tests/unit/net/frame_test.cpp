@@ -57,7 +57,8 @@ TEST(FrameReader, PutsTogetherWhatComesByteByByte) {
 
   for (const char byte : frame) {
     ASSERT_TRUE(reader.push({&byte, 1}));
-    while (const auto payload = reader.next()) payloads.emplace_back(*payload);
+    while (const auto payload = reader.next())
+      payloads.emplace_back(*payload);
   }
 
   ASSERT_EQ(payloads.size(), 2U);
@@ -70,12 +71,14 @@ TEST(FrameReader, PutsTogetherWhatComesByteByByte) {
 
 TEST(FrameReader, CutsManyFramesOutOfOneChunk) {
   std::string stream;
-  for (std::size_t i = 0; i < 100; ++i) stream += encode_frame(response_of(i % 5));
+  for (std::size_t i = 0; i < 100; ++i)
+    stream += encode_frame(response_of(i % 5));
   FrameReader reader;
 
   ASSERT_TRUE(reader.push(stream));
   std::size_t frames = 0;
-  while (reader.next()) ++frames;
+  while (reader.next())
+    ++frames;
 
   EXPECT_EQ(frames, 100U);
 }
@@ -152,7 +155,8 @@ TEST(FrameReader, SurvivesGarbage) {
   for (int round = 0; round < 2000; ++round) {
     FrameReader reader{4096};
     std::string bytes(random() % 300, '\0');
-    for (char& byte : bytes) byte = static_cast<char>(random() % (round % 2 == 0 ? 256 : 4));
+    for (char& byte : bytes)
+      byte = static_cast<char>(random() % (round % 2 == 0 ? 256 : 4));
     (void)reader.push(bytes);
     while (const auto payload = reader.next()) {
       v1::AdminRequest request;
