@@ -506,7 +506,11 @@ void App::apply(const v1::ApplyRequest& request, v1::ApplyResponse& response) {
                              request.file_name().empty() ? "<stdin>" : request.file_name());
   for (const Problem& problem : parsed.problems)
     response.add_problems(to_string(problem));
-  if (!parsed.ok()) return;
+  if (!parsed.ok()) {
+    // The file that a restart would read is broken: that is the agent's state, not only an answer.
+    if (own_file && !request.dry_run()) rules_error_ = response.problems(0);
+    return;
+  }
   for (const Problem& problem : parsed.rules->warnings)
     response.add_warnings(to_string(problem));
   for (const RuleChange& change : diff_rules(rules_, *parsed.rules))

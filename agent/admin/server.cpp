@@ -43,6 +43,11 @@ class AdminServer::Session : public std::enable_shared_from_this<Session> {
 
   void on_read(const boost::system::error_code& error, std::size_t bytes) {
     if (error || !reader_.push({chunk_.data(), bytes})) return end();
+    answer_next();
+  }
+
+  // Requests that came in one piece are answered one after the other.
+  void answer_next() {
     const auto payload = reader_.next();
     if (reader_.failed()) return end();
     if (!payload) return read();
@@ -60,7 +65,7 @@ class AdminServer::Session : public std::enable_shared_from_this<Session> {
           if (failed)
             self->end();
           else
-            self->read();
+            self->answer_next();
         });
   }
 
