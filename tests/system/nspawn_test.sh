@@ -40,7 +40,12 @@ wait_for() {
 
 property() { systemctl show --property="$1" --value "${2:-weir-agent.service}"; }
 active() { systemctl is-active --quiet weir-agent.service; }
-reborn() { active && [[ $(property MainPID) != 0 && $(property MainPID) != "$1" ]]; }
+# One reading of the pid: between two, the old agent may just have been found dead.
+reborn() {
+  local pid
+  pid=$(property MainPID)
+  [[ $pid != 0 && $pid != "$1" ]] && active
+}
 
 # take LIMIT: true when the agent's bucket gave a token, false when it refused; all else ends the
 # test, so that "no agent" is never taken for "dry".
