@@ -2,8 +2,8 @@
 # Sets up everything on a fresh Debian 12 and runs the tests.
 #
 #   scripts/test.sh             unit, system and chaos tests (what a change must pass)
-#   scripts/test.sh --ci        the same, and then the core with clang, ASan+UBSan and TSan, and
-#                               the models' quick run
+#   scripts/test.sh --ci        the same, and then the format check, the core with clang,
+#                               ASan+UBSan and TSan, and the models' quick run
 #   scripts/test.sh --long      also the tests with the label long
 #   scripts/test.sh -L unit     any further arguments go to ctest
 set -euo pipefail
@@ -71,6 +71,7 @@ if [ ${#args[@]} -eq 0 ]; then
 fi
 
 if [ $ci -eq 1 ]; then
+  step "format" scripts/format.sh --check
   step "build (clang)" build clang "${core[@]}" weir weir-agent weir-cli
   step "core tests (clang)" run clang -R "$core_tests" -j "$jobs"
   step "build (ASan, UBSan)" build asan "${core[@]}"

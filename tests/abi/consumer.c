@@ -7,15 +7,16 @@
 #include <stdlib.h>
 #include <weir/weir.h>
 
-static int report(const char *what, weir_status status) {
+static int report(const char* what, weir_status status) {
   fprintf(stderr, "consumer: %s: %s (%d)\n", what, weir_strerror(status), (int)status);
   return 1;
 }
 
-static int spend(weir_limit *limit, unsigned long tokens) {
+static int spend(weir_limit* limit, unsigned long tokens) {
   weir_status status = WEIR_OK;
   unsigned long taken = 0;
-  while (taken <= tokens && (status = weir_try_acquire(limit, 1)) == WEIR_ALLOW) ++taken;
+  while (taken <= tokens && (status = weir_try_acquire(limit, 1)) == WEIR_ALLOW)
+    ++taken;
   if (taken == tokens && status == WEIR_DENY) return 0;
   fprintf(stderr, "consumer: %lu tokens came, not %lu; then: %s\n", taken, tokens,
           weir_strerror(status));
@@ -25,8 +26,8 @@ static int spend(weir_limit *limit, unsigned long tokens) {
 static int alone(void) {
   weir_options options = {sizeof(options), 0, "/proc/weir-no-agent.sock", 0, 0, NULL};
   weir_limit_options local = {sizeof(local), WEIR_MODE_LOCAL, 1, 3600000000000000u, 3};
-  weir_client *client = NULL;
-  weir_limit *limit = NULL;
+  weir_client* client = NULL;
+  weir_limit* limit = NULL;
   weir_status status = weir_open(&options, &client);
   int result;
   if (status != WEIR_OK) return report("weir_open", status);
@@ -37,12 +38,12 @@ static int alone(void) {
   return result;
 }
 
-static int with_agent(const char *socket, const char *name, unsigned long tokens) {
+static int with_agent(const char* socket, const char* name, unsigned long tokens) {
   weir_options options = {sizeof(options), 20000, NULL, 1, 0, "consumer"};
   weir_limit_options closed = {sizeof(closed), WEIR_MODE_CLOSED, 0, 0, 0};
   weir_limit_info info = {sizeof(info), 0, 0, 0, 0, 0, 0, 0, 0, 0};
-  weir_client *client = NULL;
-  weir_limit *limit = NULL;
+  weir_client* client = NULL;
+  weir_limit* limit = NULL;
   weir_status status;
   uint64_t wait_ns = 0;
   options.socket_path = socket;
@@ -56,13 +57,13 @@ static int with_agent(const char *socket, const char *name, unsigned long tokens
   if (spend(limit, tokens) != 0) return 1;
   if (weir_acquire(limit, 1, 1000000, &wait_ns) != WEIR_DENY || wait_ns < 1000000)
     return report("a wait that is too long is not refused at once", WEIR_DENY);
-  printf("consumer: %u bits, %lu tokens of a burst of %lu\n", (unsigned)sizeof(void *) * 8, tokens,
+  printf("consumer: %u bits, %lu tokens of a burst of %lu\n", (unsigned)sizeof(void*) * 8, tokens,
          (unsigned long)info.burst);
   weir_close(client);
   return 0;
 }
 
-int main(int argc, char **argv) {
+int main(int argc, char** argv) {
   if (weir_version()[0] == '\0') return 1;
   if (argc == 1) return alone();
   if (argc != 4) return 2;

@@ -20,6 +20,8 @@
  * functions by new names. Nothing is removed inside a major version of the shared library.
  * After vfork() no function may be called before exec.
  */
+/* The columns of the comments are part of the text. */
+/* clang-format off */
 #ifndef WEIR_WEIR_H
 #define WEIR_WEIR_H
 
