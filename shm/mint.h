@@ -255,7 +255,9 @@ MintResult mint(CounterSlot& slot, const LimitTerms& terms, const Elsewhere& els
     const std::uint64_t outside = elsewhere();
     const auto plan_with = [&](std::uint64_t level, std::uint64_t returned) {
       const std::int64_t now_ns = clock_mono_ns();  // after the words, never before
-      const Book book = decode_book(word, now_ns);
+      Book book = decode_book(word, now_ns);
+      // What lies elsewhere was there at the last mint, whatever a forged book says.
+      book.level = std::max(book.level, outside);
       return plan_mint(terms.rule_for(book, now_ns), book, level + outside, returned, now_ns);
     };
     // Most ticks find nothing to do; they write nothing.

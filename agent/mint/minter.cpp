@@ -13,6 +13,8 @@ using namespace weir::shm;
 namespace {
 
 constexpr auto kRelaxed = std::memory_order_relaxed;
+// Totals can be forged, so a rate made of them is bounded before it becomes an integer again.
+constexpr double kRateMax = 1e15;
 
 }  // namespace
 
@@ -348,8 +350,10 @@ void Minter::refresh_limit(std::uint32_t index, LimitState& limit, std::int64_t 
   if (limit.rates_at_ns != 0 && now_ns > limit.rates_at_ns) {
     const double elapsed_s = static_cast<double>(now_ns - limit.rates_at_ns) / 1e9;
     const double weight = std::min(1.0, elapsed_s);  // about a second of memory
-    const double spent_now = static_cast<double>(spent - stats.spent_total) / elapsed_s;
-    const double refused_now = static_cast<double>(refused - stats.refused_total) / elapsed_s;
+    const double spent_now =
+        std::min(kRateMax, static_cast<double>(spent - stats.spent_total) / elapsed_s);
+    const double refused_now =
+        std::min(kRateMax, static_cast<double>(refused - stats.refused_total) / elapsed_s);
     stats.spent_per_s += (spent_now - stats.spent_per_s) * weight;
     stats.refused_per_s += (refused_now - stats.refused_per_s) * weight;
   }
