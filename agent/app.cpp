@@ -19,7 +19,7 @@
 #include <fstream>
 
 #include "agent/http/metrics.h"
-#include "agent/log/printable.h"
+#include "daemon/log/printable.h"
 #include "shm/clock.h"
 
 namespace weir::agent {

@@ -13,13 +13,13 @@
 
 #include "agent/admin/server.h"
 #include "agent/attach/server.h"
-#include "agent/config/diff.h"
-#include "agent/config/parse.h"
 #include "agent/cpu/sampler.h"
 #include "agent/domain.h"
-#include "agent/http/server.h"
-#include "agent/log/log.h"
-#include "agent/notify/notify.h"
+#include "daemon/http/server.h"
+#include "daemon/log/log.h"
+#include "daemon/notify/notify.h"
+#include "rules/diff.h"
+#include "rules/parse.h"
 
 namespace weir::agent {
 

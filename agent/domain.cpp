@@ -8,8 +8,8 @@
 #include <cstring>
 #include <new>
 
-#include "agent/config/calendar.h"
 #include "agent/failpoint.h"
+#include "rules/calendar.h"
 #include "shm/wide.h"
 
 namespace weir::agent {

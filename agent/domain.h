@@ -9,9 +9,9 @@
 #include <string>
 #include <vector>
 
-#include "agent/config/parse.h"
-#include "agent/config/tz.h"
 #include "agent/mint/minter.h"
+#include "rules/parse.h"
+#include "rules/tz.h"
 #include "shm/segment.h"
 
 namespace weir::agent {

@@ -7,6 +7,7 @@
 
 namespace {
 
+using namespace weir;
 using namespace weir::agent;
 
 struct Arguments {

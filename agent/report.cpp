@@ -2,7 +2,7 @@
 #include <unistd.h>
 
 #include "agent/app.h"
-#include "agent/config/duration.h"
+#include "rules/duration.h"
 #include "shm/clock.h"
 
 namespace weir::agent {

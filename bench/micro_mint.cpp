@@ -21,16 +21,16 @@ constexpr std::uint64_t kRate = 1'000'000;  // a second
 class Ticker {
  public:
   explicit Ticker(std::uint32_t limits, shm::Algorithm algorithm) : now_ns_(shm::read_mono_ns()) {
-    agent::DomainRule rule;
+    DomainRule rule;
     rule.name = "bench";
     for (std::uint32_t i = 0; i < limits; ++i) {
-      agent::LimitRule limit;
+      LimitRule limit;
       limit.name = "limit/" + std::to_string(i);
       limit.algorithm = algorithm;
       limit.amount = kRate;
       limit.period_ns = 1'000'000'000;
       limit.burst = kRate;
-      limit.stripes = agent::StripeMode::off;
+      limit.stripes = StripeMode::off;
       limit.fallback.after_ms = 10'000;
       rule.limits.push_back(std::move(limit));
     }

@@ -10,7 +10,7 @@
 #include <charconv>
 #include <optional>
 
-#include "agent/config/file.h"
+#include "rules/file.h"
 
 #ifndef SO_PEERPIDFD
 #define SO_PEERPIDFD 77

@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-#include "agent/config/parse.h"
+#include "rules/parse.h"
 #include "shm/fd.h"
 
 namespace weir::agent {

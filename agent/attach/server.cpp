@@ -9,8 +9,8 @@
 #include <chrono>
 #include <cstring>
 
-#include "agent/log/limiter.h"
-#include "agent/log/printable.h"
+#include "daemon/log/limiter.h"
+#include "daemon/log/printable.h"
 #include "shm/clock.h"
 #include "shm/layout.h"
 

@@ -5,8 +5,8 @@
 #include <ostream>
 
 #include "agent/cli/version.h"
-#include "agent/config/duration.h"
-#include "agent/config/text.h"
+#include "rules/duration.h"
+#include "rules/text.h"
 
 namespace weir::cli {
 
@@ -43,8 +43,8 @@ const Words<SortKey>& sort_words() {
 
 Words<std::int32_t> class_words() {
   Words<std::int32_t> words;
-  for (std::size_t i = 0; i < agent::kClassNames.size(); ++i)
-    words.emplace_back(std::string{agent::kClassNames[i]}, static_cast<std::int32_t>(i));
+  for (std::size_t i = 0; i < weir::kClassNames.size(); ++i)
+    words.emplace_back(std::string{weir::kClassNames[i]}, static_cast<std::int32_t>(i));
   return words;
 }
 
@@ -128,7 +128,7 @@ void add_take(CLI::App& app, Options& options) {
   take->add_option("--wait", options.take_wait, "Wait in turn for at most this long, as 500ms, 2s")
       ->type_name("DURATION")
       ->check([](const std::string& text) -> std::string {
-        const auto parsed = agent::parse_duration_ns(text);
+        const auto parsed = weir::parse_duration_ns(text);
         return parsed.value ? std::string{} : "'" + text + "' " + parsed.error;
       });
   add_choice(*take, "--class", options.take.priority_class, class_words(), "Whose call it is");
@@ -266,7 +266,7 @@ int run_program(std::vector<std::string> arguments, const Host& host) {
     return usage_error(host, error, options);
   }
   if (!options.take_wait.empty())
-    options.take.wait_ns = agent::parse_duration_ns(options.take_wait).value.value_or(0);
+    options.take.wait_ns = weir::parse_duration_ns(options.take_wait).value.value_or(0);
   const Context context{host.out,
                         host.err,
                         resolve_paths(options.global, host.environment),

@@ -3,8 +3,8 @@
 
 #include "agent/cli/commands.h"
 #include "agent/cli/json.h"
-#include "agent/config/file.h"
-#include "agent/config/parse.h"
+#include "rules/file.h"
+#include "rules/parse.h"
 
 namespace weir::cli {
 
@@ -18,10 +18,10 @@ void print_lines(const Context& context, const Texts& texts, Style style, std::s
     context.out << context.styled(style, prefix) << context.escaped(text) << '\n';
 }
 
-std::vector<std::string> to_lines(const std::vector<agent::Problem>& problems) {
+std::vector<std::string> to_lines(const std::vector<weir::Problem>& problems) {
   std::vector<std::string> lines;
-  for (const agent::Problem& problem : problems)
-    lines.push_back(agent::to_string(problem));
+  for (const weir::Problem& problem : problems)
+    lines.push_back(weir::to_string(problem));
   return lines;
 }
 
@@ -42,14 +42,14 @@ net::Result<v1::ApplyResponse> send(const Context& context, const RulesOptions& 
   auto& apply = *request.mutable_apply();
   apply.set_dry_run(dry_run);
   if (!options.file.empty()) {
-    agent::FileText file = agent::read_file(options.file, kRulesBytesMax);
+    weir::FileText file = weir::read_file(options.file, kRulesBytesMax);
     if (!file.error.empty())
       return net::Error{net::Failure::invalid, options.file + ": " + file.error};
     if (file.text.empty()) {
       return net::Error{net::Failure::invalid,
                         options.file + ": is empty; a file without limits says `limits: []`"};
     }
-    if (agent::ParseResult parsed = agent::parse_rules(file.text, options.file); !parsed.ok()) {
+    if (weir::ParseResult parsed = weir::parse_rules(file.text, options.file); !parsed.ok()) {
       // The agent would say the same; a broken file, or one that is not UTF-8, stays here.
       v1::ApplyResponse answer;
       for (const std::string& line : to_lines(parsed.problems))
@@ -70,7 +70,7 @@ net::Result<v1::ApplyResponse> send(const Context& context, const RulesOptions& 
 
 int cmd_rules_check(const Context& context, const RulesOptions& options) {
   const std::string file = options.file.empty() ? kDefaultRulesFile : options.file;
-  const agent::ParseResult parsed = agent::load_rules_file(file);
+  const weir::ParseResult parsed = weir::load_rules_file(file);
   const auto problems = to_lines(parsed.problems);
   const auto warnings = parsed.ok() ? to_lines(parsed.rules->warnings) : std::vector<std::string>{};
   std::size_t limits = 0;

@@ -19,8 +19,8 @@
 
 #include "agent/cli/doctor.h"
 #include "agent/cli/version.h"
-#include "agent/config/file.h"
-#include "agent/config/parse.h"
+#include "rules/file.h"
+#include "rules/parse.h"
 #include "shm/clock.h"
 #include "shm/fd.h"
 #include "shm/segment.h"
@@ -132,17 +132,17 @@ void ask_agent(const Context& context, DoctorFacts& facts) {
 RulesFacts look_at_rules(std::string file) {
   RulesFacts facts;
   facts.file = std::move(file);
-  const agent::FileText text = agent::read_file(facts.file, kRulesBytesMax);
+  const weir::FileText text = weir::read_file(facts.file, kRulesBytesMax);
   facts.missing = text.missing;
   if (text.missing) return facts;
   facts.unreadable = text.error;
   if (!text.error.empty()) return facts;
-  const agent::ParseResult parsed = agent::parse_rules(text.text, facts.file);
+  const weir::ParseResult parsed = weir::parse_rules(text.text, facts.file);
   for (const auto& problem : parsed.problems)
-    facts.problems.push_back(agent::to_string(problem));
+    facts.problems.push_back(weir::to_string(problem));
   if (parsed.ok())
     for (const auto& warning : parsed.rules->warnings)
-      facts.warnings.push_back(agent::to_string(warning));
+      facts.warnings.push_back(weir::to_string(warning));
   return facts;
 }
 

@@ -3,8 +3,8 @@
 #include <algorithm>
 
 #include "agent/cli/limits.h"
-#include "agent/config/duration.h"
-#include "agent/config/text.h"
+#include "rules/duration.h"
+#include "rules/text.h"
 
 namespace weir::cli {
 
@@ -15,7 +15,7 @@ std::string tokens(std::uint64_t count) {
 }
 
 std::string of_period(const Context& context, const v1::LimitStatus& limit) {
-  if (limit.calendar().empty()) return agent::format_duration_ns(limit.period_ns());
+  if (limit.calendar().empty()) return weir::format_duration_ns(limit.period_ns());
   std::string text = "calendar " + context.escaped(limit.calendar());
   if (!limit.timezone().empty()) text += " of " + context.escaped(limit.timezone());
   return text;
@@ -94,9 +94,9 @@ std::string reserve(const v1::LimitStatus& limit) {
   std::string text;
   for (int i = 0; i < limit.reserve_size(); ++i) {
     const auto place = static_cast<std::size_t>(i);
-    if (limit.reserve(i) == 0 || place >= agent::kClassNames.size()) continue;
+    if (limit.reserve(i) == 0 || place >= weir::kClassNames.size()) continue;
     if (!text.empty()) text += ", ";
-    text += std::string{agent::kClassNames[place]} + " leaves the last " + tokens(limit.reserve(i));
+    text += std::string{weir::kClassNames[place]} + " leaves the last " + tokens(limit.reserve(i));
   }
   return text.empty() ? text : text + " to the classes above it";
 }

@@ -3,8 +3,8 @@
 #include <algorithm>
 #include <utility>
 
-#include "agent/config/duration.h"
-#include "agent/config/text.h"
+#include "rules/duration.h"
+#include "rules/text.h"
 
 namespace weir::cli {
 
@@ -83,7 +83,7 @@ std::string_view to_text(SortKey key) noexcept {
 
 std::string rate_of(const v1::LimitStatus& limit) {
   if (!limit.rate_text().empty()) return limit.rate_text();
-  return agent::format_rate({limit.amount(), limit.period_ns()});
+  return weir::format_rate({limit.amount(), limit.period_ns()});
 }
 
 double fill_of(const v1::LimitStatus& limit) noexcept {
@@ -101,7 +101,7 @@ std::string suggestion(const Context& context, const Limits& limits, std::string
   std::vector<std::string_view> names;
   for (const auto& limit : limits)
     names.emplace_back(limit.name());
-  const std::string_view near = agent::did_you_mean(name, names);
+  const std::string_view near = weir::did_you_mean(name, names);
   if (near.empty()) return " `weir list` names all limits.";
   return " Did you mean '" + context.escaped(near) + "'?";
 }

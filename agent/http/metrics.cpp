@@ -8,8 +8,8 @@
 #include <utility>
 #include <vector>
 
-#include "agent/http/text_page.h"
-#include "agent/log/printable.h"
+#include "daemon/http/text_page.h"
+#include "daemon/log/printable.h"
 #include "weir/v1/admin.pb.h"
 
 namespace weir::agent {

@@ -25,11 +25,11 @@ const std::map<std::string, std::set<std::string>> kMayInclude = {
     {"proto", {}},
     {"lease", {}},
     {"net", {"proto"}},
-    {"server", {"lease", "net", "proto"}},
-    {"agent", {"agent/config", "lease", "net", "shm", "proto", "server"}},
-    // A part of the agent that its tool may use, too.
-    {"agent/config", {"agent", "lease", "net", "shm", "proto", "server"}},
-    {"agent/cli", {"agent/config", "net", "shm", "libclient", "proto"}},
+    {"rules", {"shm"}},
+    {"daemon", {"shm"}},
+    {"server", {"rules", "daemon", "lease", "net", "proto"}},
+    {"agent", {"rules", "daemon", "lease", "net", "shm", "proto", "server"}},
+    {"agent/cli", {"rules", "net", "shm", "libclient", "proto"}},
 };
 
 std::optional<std::string> part_of(const std::string& path) {
@@ -124,7 +124,7 @@ TEST(Arrows, APlantedOneIsSeen) {
       planted("net/a.cpp", "#include \"agent/app.h\""),
       planted("agent/a.cpp", "#include \"agent/cli/app.h\""),
       planted("agent/http/a.cpp", "#include \"libclient/client.h\""),
-      planted("agent/config/a.cpp", "#include \"agent/cli/app.h\""),
+      planted("rules/a.cpp", "#include \"agent/cli/app.h\""),
       planted("agent/cli/a.cpp", "#include \"agent/app.h\""),
       planted("agent/cli/a.cpp", "#include \"agent/http/metrics.h\""),
       planted("server/a.cpp", "#include \"agent/app.h\""),
@@ -139,9 +139,9 @@ TEST(Arrows, APlantedOneIsSeen) {
       planted("libclient/a.cpp", "#include \"shm/layout.h\""),
       planted("libclient/a.cpp", "#include \"weir/weir.h\""),
       planted("net/a.cpp", "#include \"weir/v1/admin.pb.h\""),
-      planted("agent/a.cpp", "#include \"agent/config/rules.h\""),
-      planted("agent/http/a.cpp", "#include \"agent/log/log.h\""),
-      planted("agent/cli/a.cpp", "#include \"agent/config/rules.h\""),
+      planted("agent/a.cpp", "#include \"rules/rules.h\""),
+      planted("agent/http/a.cpp", "#include \"daemon/log/log.h\""),
+      planted("agent/cli/a.cpp", "#include \"rules/rules.h\""),
       planted("agent/cli/a.cpp", "#include \"weir/weir.h\""),
       planted("agent/a.cpp", "#include \"server/embedded.h\""),
       planted("server/a.cpp", "#include \"lease/book.h\""),

@@ -59,10 +59,11 @@ inline std::vector<Source> sources_below(const std::vector<std::string>& folders
 }
 
 // What is shipped, and what is ours at all.
-inline const std::vector<std::string> kProductFolders = {"shm", "libclient", "proto", "lease",
-                                                         "net", "server",    "agent"};
-inline const std::vector<std::string> kAllFolders = {
-    "shm", "libclient", "proto", "lease", "net", "server", "agent", "tests", "bench", "examples"};
+inline const std::vector<std::string> kProductFolders = {
+    "shm", "libclient", "proto", "lease", "net", "rules", "daemon", "server", "agent"};
+inline const std::vector<std::string> kAllFolders = {"shm",   "libclient", "proto",  "lease",
+                                                     "net",   "rules",     "daemon", "server",
+                                                     "agent", "tests",     "bench",  "examples"};
 
 inline std::string to_text(const Violation& violation) {
   return violation.path + ":" + std::to_string(violation.line) + ": " + violation.what;

@@ -22,7 +22,7 @@ struct Fixture {
     char pattern[] = "/tmp/weir-fuzz-XXXXXX";
     if (::mkdtemp(pattern) == nullptr) std::abort();
     directory = pattern;
-    agent::DomainRule rule;
+    DomainRule rule;
     rule.name = "default";
     agent::DomainOptions options;
     options.limits_max = 8;
@@ -32,7 +32,7 @@ struct Fixture {
         rule, options, {[this] { return now; }, [] { return std::int64_t{1'700'000'000}; }}, 1, {});
     if (!made) std::abort();
     domain = std::move(*made);
-    agent::LimitRule limit;
+    LimitRule limit;
     limit.name = "a";
     limit.amount = limit.burst = 100;
     limit.period_ns = 1'000'000'000;

@@ -1,5 +1,5 @@
 // A rules file from anywhere: refused with a message or taken, never a crash.
-#include "agent/config/parse.h"
+#include "rules/parse.h"
 
 #include <cstddef>
 #include <cstdint>
@@ -8,7 +8,7 @@
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   const std::string_view text(reinterpret_cast<const char*>(data), size);
-  const auto result = weir::agent::parse_rules(text, "fuzz.yaml");
+  const auto result = weir::parse_rules(text, "fuzz.yaml");
   if (!result.ok() && result.problems.empty()) std::abort();
   for (const auto& problem : result.problems)
     (void)to_string(problem);

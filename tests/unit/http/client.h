@@ -13,10 +13,10 @@
 #include <string_view>
 #include <utility>
 
-#include "agent/http/server.h"
+#include "daemon/http/server.h"
 #include "shm/fd.h"
 
-namespace weir::agent::testing {
+namespace weir::testing {
 
 inline constexpr std::chrono::seconds kPatience{60};
 
@@ -135,4 +135,4 @@ inline HttpResponse echo(const HttpRequest& request) {
   return text_response(200, request.method + " " + request.path + " " + request.body);
 }
 
-}  // namespace weir::agent::testing
+}  // namespace weir::testing

@@ -1,10 +1,10 @@
-#include "agent/http/host_guard.h"
+#include "daemon/http/host_guard.h"
 
 #include <gtest/gtest.h>
 
 #include <string>
 
-namespace weir::agent {
+namespace weir {
 namespace {
 
 TEST(HostGuard, AdmitsOurselvesOnLoopback) {
@@ -38,4 +38,4 @@ TEST(HostGuard, AdmitsAllWhenNotOnLoopback) {
 TEST(HostGuard, KnowsThisHostsName) { EXPECT_FALSE(own_host_name().empty()); }
 
 }  // namespace
-}  // namespace weir::agent
+}  // namespace weir

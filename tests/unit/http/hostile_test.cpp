@@ -11,15 +11,15 @@
 #include <string>
 #include <vector>
 
-#include "agent/http/server.h"
+#include "daemon/http/server.h"
 #include "tests/unit/http/client.h"
 
-namespace weir::agent {
+namespace weir {
 namespace {
 
 using ::testing::HasSubstr;
 using namespace std::chrono_literals;
-using namespace weir::agent::testing;
+using namespace weir::testing;
 using std::chrono::steady_clock;
 
 // One request on a connection of its own; the status, after which the connection must end.
@@ -241,4 +241,4 @@ TEST(HostileHttp, DamagedRequestsHarmNobody) {
 }
 
 }  // namespace
-}  // namespace weir::agent
+}  // namespace weir

@@ -1,10 +1,10 @@
-#include "agent/http/message.h"
+#include "daemon/http/message.h"
 
 #include <gtest/gtest.h>
 
 #include <string>
 
-namespace weir::agent {
+namespace weir {
 namespace {
 
 TEST(HttpRequest, QueryValuesAreDecoded) {
@@ -56,4 +56,4 @@ TEST(HttpRoutes, PathsMatchExactly) {
 }
 
 }  // namespace
-}  // namespace weir::agent
+}  // namespace weir

@@ -1,4 +1,4 @@
-#include "agent/http/server.h"
+#include "daemon/http/server.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -8,13 +8,13 @@
 
 #include "tests/unit/http/client.h"
 
-namespace weir::agent {
+namespace weir {
 namespace {
 
 using ::testing::HasSubstr;
 using ::testing::Not;
 using ::testing::StartsWith;
-using namespace weir::agent::testing;
+using namespace weir::testing;
 
 TEST(HttpServer, AnswersAGet) {
   Server server(echo);
@@ -242,4 +242,4 @@ TEST(HttpServer, MayBeDestroyedWithConnectionsInEveryState) {
 }
 
 }  // namespace
-}  // namespace weir::agent
+}  // namespace weir

@@ -1,4 +1,4 @@
-#include "agent/http/text_page.h"
+#include "daemon/http/text_page.h"
 
 #include <gtest/gtest.h>
 #include <prometheus/text_serializer.h>
@@ -8,7 +8,7 @@
 #include <string>
 #include <vector>
 
-namespace weir::agent {
+namespace weir {
 namespace {
 
 using prometheus::ClientMetric;
@@ -48,4 +48,4 @@ TEST(TextPage, IsWhatPrometheusCppWrites) {
 }
 
 }  // namespace
-}  // namespace weir::agent
+}  // namespace weir

@@ -1,11 +1,11 @@
-#include "agent/log/limiter.h"
+#include "daemon/log/limiter.h"
 
 #include <gtest/gtest.h>
 
 #include <cstdint>
 #include <string>
 
-namespace weir::agent {
+namespace weir {
 namespace {
 
 constexpr std::uint64_t kSecondNs = 1'000'000'000;
@@ -75,4 +75,4 @@ TEST(LogLimiter, AClockSetBackDoesNotSilenceAKeyForEver) {
 }
 
 }  // namespace
-}  // namespace weir::agent
+}  // namespace weir

@@ -1,4 +1,4 @@
-#include "agent/log/log.h"
+#include "daemon/log/log.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -11,7 +11,7 @@
 
 #include "tests/unit/log/pipe.h"
 
-namespace weir::agent {
+namespace weir {
 namespace {
 
 using testing::Ends;
@@ -175,4 +175,4 @@ TEST(LogWords, LevelsAndFormatsAreReadFromTheirNames) {
 }
 
 }  // namespace
-}  // namespace weir::agent
+}  // namespace weir

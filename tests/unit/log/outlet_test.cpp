@@ -1,4 +1,4 @@
-#include "agent/log/outlet.h"
+#include "daemon/log/outlet.h"
 
 #include <fcntl.h>
 #include <gtest/gtest.h>
@@ -14,7 +14,7 @@
 
 #include "tests/unit/log/pipe.h"
 
-namespace weir::agent {
+namespace weir {
 namespace {
 
 using testing::Ends;
@@ -197,4 +197,4 @@ TEST(LogOutlet, AFileIsWrittenThroughItsOwnOffset) {
 }
 
 }  // namespace
-}  // namespace weir::agent
+}  // namespace weir

@@ -11,7 +11,7 @@
 
 #include "shm/fd.h"
 
-namespace weir::agent::testing {
+namespace weir::testing {
 
 struct Ends {
   shm::Fd read;
@@ -57,4 +57,4 @@ inline std::vector<std::string> lines_of(const std::string& text) {
   return lines;
 }
 
-}  // namespace weir::agent::testing
+}  // namespace weir::testing

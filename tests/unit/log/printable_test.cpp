@@ -1,12 +1,12 @@
-#include "agent/log/printable.h"
+#include "daemon/log/printable.h"
 
 #include <gtest/gtest.h>
 
 #include <string>
 
-#include "agent/log/escape.h"
+#include "daemon/log/escape.h"
 
-namespace weir::agent {
+namespace weir {
 namespace {
 
 std::string json(std::string_view text, std::size_t bytes_max = 4096) {
@@ -78,4 +78,4 @@ TEST(Json, TheCutNeverSplitsAnEscape) {
 }
 
 }  // namespace
-}  // namespace weir::agent
+}  // namespace weir

@@ -1,4 +1,4 @@
-#include "agent/notify/notify.h"
+#include "daemon/notify/notify.h"
 
 #include <fcntl.h>
 #include <gmock/gmock.h>
@@ -20,7 +20,7 @@
 #include <string>
 #include <thread>
 
-namespace weir::agent {
+namespace weir {
 namespace {
 
 using ::testing::HasSubstr;
@@ -306,4 +306,4 @@ TEST(InheritedFds, OfAnotherProcessOrWithBrokenCountsAreNotTaken) {
 }
 
 }  // namespace
-}  // namespace weir::agent
+}  // namespace weir
