@@ -1,0 +1,328 @@
+// Sessions and messages: who is it, what did it accept, what does it say.
+#include "lease/book.h"
+
+#include <algorithm>
+
+#include "lease/book_parts.h"
+#include "lease/random.h"
+
+namespace weir::lease {
+namespace {
+
+constexpr std::uint64_t kSessionSalt = 0x7765697273657373ULL;
+
+Terms smaller(const Terms& a, const Terms& b) noexcept {
+  return {std::min(a.rate, b.rate), std::min(a.burst, b.burst), std::min(a.tail_rate, b.tail_rate),
+          std::min(a.tail_burst, b.tail_burst)};
+}
+
+bool sane(const Terms& terms) noexcept {
+  const auto fits = [](Micro value) { return value >= 0 && value <= kMicroMax; };
+  return fits(terms.rate) && fits(terms.burst) && fits(terms.tail_rate) && fits(terms.tail_burst);
+}
+
+}  // namespace
+
+Book::Book(BookOptions options, TimeNs now_ns) : options_(std::move(options)) {
+  learning_ = options_.learn;
+  for (const Identity& identity : options_.known)
+    awaited_[identity] = true;
+  // A lease granted the instant before we started, and after it its tail, must have ended when
+  // learning ends, whichever clock they are judged by.
+  learning_end_ns_ =
+      learning_ ? now_ns + lengthened(lengthened(options_.ttl_ns)) + lengthened(options_.tail_ns)
+                : now_ns;
+}
+Book::~Book() = default;
+Book::Book(Book&&) noexcept = default;
+Book& Book::operator=(Book&&) noexcept = default;
+
+void Book::raise_epoch(std::uint64_t epoch) noexcept {
+  options_.epoch = std::max(options_.epoch, epoch);
+}
+
+TimeNs Book::refresh_ns() const noexcept {
+  const auto crowd = static_cast<TimeNs>(live_) * kSecond / std::max(1U, options_.requests_per_s);
+  return std::max(options_.refresh_ns, crowd);
+}
+TimeNs Book::ttl_ns() const noexcept { return std::max(options_.ttl_ns, 3 * refresh_ns()); }
+
+Book::Holder* Book::find(SessionId session) {
+  const auto found = sessions_.find(session);
+  return found == sessions_.end() ? nullptr : &holders_[found->second];
+}
+
+std::uint32_t Book::make_holder(const Hello& hello) {
+  std::uint32_t index = 0;
+  if (free_holders_.empty()) {
+    index = static_cast<std::uint32_t>(holders_.size());
+    holders_.emplace_back();
+  } else {
+    index = free_holders_.back();
+    free_holders_.pop_back();
+    holders_[index] = Holder{};
+  }
+  holders_[index].id = {hello.host, hello.agent_epoch};
+  holders_[index].used = true;
+  identities_[holders_[index].id] = index;
+  ++live_;
+  return index;
+}
+
+std::optional<Book::Greeting> Book::hello(const Hello& hello, TimeNs now_ns) {
+  if (now_ns >= fence_ns_ && !mutants.no_fence) return std::nullopt;
+  Greeting greeting;
+  Welcome& welcome = greeting.welcome;
+  welcome.hello_no = hello.hello_no;
+  welcome.epoch = options_.epoch;
+  const Identity identity{hello.host, hello.agent_epoch};
+  const auto found = identities_.find(identity);
+  if (found == identities_.end()) {
+    if (identities_.size() >= options_.hosts_max) return std::nullopt;
+    Holder& holder = holders_[make_holder(hello)];
+    greeting.remember = true;
+    awaited_.erase(identity);
+    open_session(holder, hello, now_ns);
+    learn_claims(holder, hello, welcome);
+    welcome.session = holder.session;
+    ends_.emplace(holder.end_ns, identities_[identity]);
+    rescale(now_ns);
+    if (learning_ && !options_.known.empty() && awaited_.empty()) end_learning(now_ns);
+  } else {
+    Holder& holder = holders_[found->second];
+    // Every hello has a number of its own: an equal one is a double, or a clone's.
+    if (hello.hello_no <= holder.hello_no) return std::nullopt;
+    const bool chained =
+        hello.prev_session == holder.session || hello.prev_session == holder.confirmed;
+    if (!chained && !mutants.any_session) {
+      // A copy of a host that went on without it. It must not hold what the other one holds.
+      welcome.new_identity = true;
+      return greeting;
+    }
+    settle_offers(holder,
+                  hello.prev_session == holder.session && hello.accepted_seq == holder.offered_seq,
+                  now_ns);
+    resume_claims(holder, hello, now_ns);
+    open_session(holder, hello, now_ns);
+    welcome.session = holder.session;
+  }
+  welcome.learning = learning_;
+  return greeting;
+}
+
+void Book::open_session(Holder& holder, const Hello& hello, TimeNs now_ns) {
+  const auto index = identities_.at(holder.id);
+  sessions_.erase(holder.session);
+  do {
+    holder.session = mix(options_.epoch ^ kSessionSalt, ++sessions_made_);
+  } while (holder.session == 0 || sessions_.contains(holder.session));
+  sessions_[holder.session] = index;
+  holder.hello_no = hello.hello_no;
+  holder.last_seq = holder.offered_seq = 0;
+  holder.session_start_ns = holder.heard_ns = now_ns;
+  holder.live = true;
+  const TimeNs ttl_ns = ttl_ns_at_server();
+  holder.end_ns = std::max(holder.end_ns, now_ns + ttl_ns);
+}
+
+TimeNs Book::ttl_ns_at_server() const noexcept {
+  return mutants.no_server_lengthening ? ttl_ns() : lengthened(ttl_ns());
+}
+
+// A host that nobody here has met. While learning, what it proves to hold is counted in full,
+// even beyond the limit: it is out there. After that nothing can be out there any more.
+void Book::learn_claims(Holder& holder, const Hello& hello, Welcome& welcome) {
+  for (const Claim& claim : hello.claims) {
+    const auto limit = limit_index_.find(claim.limit);
+    const bool proved = mutants.believe_claims || !options_.prove ||
+                        options_.prove(holder.id, claim.limit, claim.terms) == claim.proof;
+    if (!learning_ || limit == limit_index_.end() || !sane(claim.terms) || !proved ||
+        holder.by_id.contains(claim.limit)) {
+      welcome.withdraw.push_back(claim.limit);
+      continue;
+    }
+    Row& row = make_row(holder, limit->second);
+    Terms terms = claim.terms;
+    if (mutants.cap_claims) {
+      const LimitState& state = limits_[limit->second];
+      terms.rate = std::clamp<Micro>(state.rate - state.host_rate, 0, terms.rate);
+      terms.tail_rate = std::min(terms.tail_rate, terms.rate);
+    }
+    set_held(row, terms, holder.heard_ns);
+  }
+}
+
+// A host that is known says what it still holds; what it does not name it has dropped.
+void Book::resume_claims(Holder& holder, const Hello& hello, TimeNs now_ns) {
+  std::unordered_map<LimitId, const Terms*> claimed;
+  for (const Claim& claim : hello.claims)
+    if (sane(claim.terms)) claimed[claim.limit] = &claim.terms;
+  for (Row& row : holder.rows) {
+    const auto found = claimed.find(row.id);
+    set_held(row, found == claimed.end() ? Terms{} : smaller(row.held, *found->second), now_ns);
+  }
+}
+
+Book::Row* Book::row_of(Holder& holder, LimitId limit, std::size_t& cursor) {
+  // Hosts name their limits in the same order each time.
+  if (cursor < holder.rows.size() && holder.rows[cursor].id == limit) return &holder.rows[cursor++];
+  const auto found = holder.by_id.find(limit);
+  if (found != holder.by_id.end()) {
+    cursor = found->second + 1;
+    return &holder.rows[found->second];
+  }
+  const auto index = limit_index_.find(limit);
+  if (index == limit_index_.end() || !limits_[index->second].active) return nullptr;
+  cursor = holder.rows.size() + 1;
+  return &make_row(holder, index->second);
+}
+
+Book::Row& Book::make_row(Holder& holder, std::uint32_t limit) {
+  LimitState& state = limits_[limit];
+  Row& row = holder.rows.emplace_back();
+  row.id = state.id;
+  row.limit = limit;
+  row.holder = identities_.at(holder.id);
+  row.index = static_cast<std::uint32_t>(holder.rows.size() - 1);
+  row.member = static_cast<std::uint32_t>(state.members.size());
+  state.members.emplace_back(row.holder, row.index);
+  holder.by_id[row.id] = row.index;
+  apply_host_rules(row);
+  return row;
+}
+
+const Answer* Book::request(const Request& request, TimeNs now_ns) {
+  Holder* holder = find(request.session);
+  if (holder == nullptr || (now_ns >= fence_ns_ && !mutants.no_fence)) return nullptr;
+  if (request.seq == holder->last_seq && request.seq != 0 && !mutants.repeat_decides)
+    return &holder->answer;
+  const bool again = mutants.repeat_decides && request.seq == holder->last_seq;
+  if (request.seq != holder->last_seq + 1 && !again) return nullptr;
+  settle_offers(*holder, request.accepted_seq == holder->offered_seq && holder->offered_seq != 0,
+                now_ns);
+  holder->last_seq = request.seq;
+  holder->confirmed = holder->session;
+  holder->live = true;
+  holder->heard_ns = now_ns;
+  holder->end_ns = std::max(holder->end_ns, now_ns + ttl_ns_at_server());
+
+  std::size_t cursor = 0;
+  for (const Want& want : request.wants)
+    if (Row* row = row_of(*holder, want.limit, cursor)) take_want(*holder, *row, want, now_ns);
+
+  Answer& answer = holder->answer;
+  answer.session = holder->session;
+  answer.epoch = options_.epoch;
+  answer.seq = request.seq;
+  answer.ttl_ns = ttl_ns();
+  answer.tail_ns = options_.tail_ns;
+  answer.refresh_ns = refresh_ns();
+  answer.server_ns = now_ns - holder->session_start_ns;
+  answer.busy = false;
+  answer.grants.clear();
+  holder->offered_seq = request.seq;
+  for (Row& row : holder->rows)
+    decide(*holder, row, now_ns);
+  return &answer;
+}
+
+const Answer* Book::busy(const Request& request, TimeNs now_ns) {
+  Holder* holder = find(request.session);
+  if (holder == nullptr || (now_ns >= fence_ns_ && !mutants.no_fence)) return nullptr;
+  if (request.seq == holder->last_seq && request.seq != 0) return &holder->answer;
+  if (request.seq != holder->last_seq + 1 || !holder->live) return nullptr;
+  // What was offered stays counted until the next request that is looked at.
+  settle_offers(*holder, request.accepted_seq == holder->offered_seq && holder->offered_seq != 0,
+                now_ns);
+  holder->last_seq = request.seq;
+  holder->confirmed = holder->session;
+  holder->heard_ns = now_ns;
+  holder->end_ns = std::max(holder->end_ns, now_ns + ttl_ns_at_server());
+  Answer& answer = holder->answer;
+  answer.session = holder->session;
+  answer.epoch = options_.epoch;
+  answer.seq = request.seq;
+  answer.ttl_ns = ttl_ns();
+  answer.tail_ns = options_.tail_ns;
+  answer.refresh_ns = refresh_ns();
+  answer.server_ns = now_ns - holder->session_start_ns;
+  answer.busy = true;
+  answer.grants.clear();
+  return &answer;
+}
+
+void Book::ack(const Ack& ack, TimeNs now_ns) {
+  Holder* holder = find(ack.session);
+  if (holder == nullptr || ack.seq == 0 || ack.seq != holder->offered_seq) return;
+  settle_offers(*holder, true, now_ns);
+}
+
+void Book::goodbye(const Goodbye& goodbye, TimeNs now_ns) {
+  Holder* holder = find(goodbye.session);
+  if (holder == nullptr) return;
+  settle_offers(*holder, false, now_ns);
+  for (Row& row : holder->rows)
+    set_held(row, Terms{}, now_ns);
+  gone_.push_back(identities_.at(holder->id));  // poll() forgets it and says so
+}
+
+void Book::take_want(Holder& holder, Row& row, const Want& want, TimeNs now_ns) {
+  LimitState& limit = limits_[row.limit];
+  const Micro keep_rate = std::max<Micro>(0, want.keep_rate);
+  const Micro keep_burst = std::max<Micro>(0, want.keep_burst);
+  const Terms kept = smaller(row.held, {keep_rate, keep_burst, keep_rate, keep_burst});
+  if (kept != row.held) set_held(row, kept, now_ns);
+  if (want.returned > 0) {
+    const Micro most = mutants.return_counts_always ? want.returned : row.fill_held;
+    const Micro credit = std::min(want.returned, most);
+    row.fill_held -= std::min(credit, row.fill_held);
+    limit.settle(now_ns);
+    limit.level = std::min(limit.server_burst, limit.level + credit);
+  }
+  limit.spent_total += want.spent_total - std::min(row.spent, want.spent_total);
+  limit.refused_total += want.refused_total - std::min(row.refused, want.refused_total);
+  row.spent = std::max(row.spent, want.spent_total);
+  row.refused = std::max(row.refused, want.refused_total);
+  row.want = std::clamp<Micro>(want.rate, 0, kMicroMax);
+  row.need = std::clamp<Micro>(want.need, 0, kMicroMax);
+  (void)holder;
+  update_share(row);
+}
+
+// What was offered is either held now, or can never be accepted any more.
+void Book::settle_offers(Holder& holder, bool accepted, TimeNs now_ns) {
+  for (const std::uint32_t index : holder.offered_rows) {
+    Row& row = holder.rows[index];
+    if (!row.offered) continue;
+    row.offered = false;
+    if (accepted) {
+      if (row.held != row.next) row.since_ns = now_ns;
+      row.held = row.next;
+      if (row.fill_next > 0) row.fill_held = row.fill_next;
+      recount(row, now_ns);
+    } else {
+      recount(row, now_ns);
+      LimitState& limit = limits_[row.limit];
+      limit.settle(now_ns);
+      limit.level = std::min(limit.server_burst, limit.level + row.fill_next);
+    }
+    row.fill_next = 0;
+    want_attention(row.limit);
+  }
+  holder.offered_rows.clear();
+}
+
+void Book::set_held(Row& row, const Terms& terms, TimeNs now_ns) {
+  if (row.held != terms) row.since_ns = now_ns;
+  row.held = terms;
+  recount(row, now_ns);
+  want_attention(row.limit);
+}
+
+void Book::want_attention(std::uint32_t limit) {
+  if (limits_[limit].in_attention) return;
+  limits_[limit].in_attention = true;
+  attention_.push_back(limit);
+}
+
+}  // namespace weir::lease

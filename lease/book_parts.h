@@ -1,0 +1,55 @@
+// What a book keeps for a host and for each of its limits. Included by the book's own files.
+#pragma once
+
+#include "lease/book.h"
+
+namespace weir::lease {
+
+struct Book::Row {
+  LimitId id = 0;
+  std::uint32_t limit = kNone;
+  std::uint32_t holder = kNone;
+  std::uint32_t index = 0;  // among the holder's rows
+  std::uint32_t member = kNone;
+
+  Terms held;  // confirmed
+  Terms next;  // offered, not yet confirmed
+  bool offered = false;
+  bool token_mode = false;  // lives on whole tokens out of the server's bucket
+  bool in_dirty = false, in_turns = false, in_short = false;
+  Micro counted_rate = 0;  // what of this row is in the limit's sums
+  Micro counted_burst = 0;
+
+  Micro want = 0;
+  Micro need = 0;
+  std::uint32_t slot = kNone;  // in the limit's fair share; none while nothing is wanted
+  FairShare::Holder fair;
+  Micro token_share = 0;
+  Micro fill_next = 0;  // tokens in what is offered
+  Micro fill_held = 0;  // tokens of the last fill that was taken
+  std::uint64_t spent = 0, refused = 0;
+  TimeNs since_ns = 0;
+};
+
+struct Book::Holder {
+  Identity id;
+  bool used = false;
+  bool live = false;  // false: only tails are left
+  SessionId session = 0;
+  SessionId confirmed = 0;  // the session in which the host was heard last
+  std::uint64_t hello_no = 0;
+  std::uint64_t last_seq = 0;
+  std::uint64_t offered_seq = 0;
+  Answer answer;
+  std::vector<Row> rows;
+  std::unordered_map<LimitId, std::uint32_t> by_id;
+  std::vector<std::uint32_t> offered_rows;
+  TimeNs end_ns = 0;
+  TimeNs heard_ns = 0;
+  TimeNs session_start_ns = 0;
+  TimeNs poked_ns = -kNever;
+};
+
+inline Book::Row& Book::row_at(RowRef ref) { return holders_[ref.holder].rows[ref.row]; }
+
+}  // namespace weir::lease

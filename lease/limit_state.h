@@ -1,0 +1,108 @@
+// One limit as the book sees it: the sums over its holders, and the server's own bucket. The
+// server is a holder like any other, except that it changes its own part at once.
+#pragma once
+
+#include <cstdint>
+#include <deque>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "lease/fair_share.h"
+#include "lease/messages.h"
+
+namespace weir::lease {
+
+enum class Threshold : std::uint8_t {
+  global,    // the limit is the cluster's total
+  per_host,  // the limit is multiplied by the live hosts
+};
+
+// Weight, band and floor of the hosts whose name matches; the first match counts.
+struct HostRule {
+  std::string pattern;  // '*' stands for any number of characters
+  std::uint32_t weight = 1;
+  std::uint32_t band = 0;  // the higher one is served first
+  Micro floor = 0;
+
+  bool operator==(const HostRule&) const = default;
+};
+bool matches(const std::string& pattern, const std::string& name) noexcept;
+
+struct LimitConfig {
+  std::string name;
+  Micro rate = 0;
+  Micro burst = 0;
+  Threshold threshold = Threshold::global;
+  std::string parent;  // the limit that this one is a part of; empty: none
+  // Among the limits of one parent.
+  std::uint32_t weight = 1;
+  std::uint32_t band = 0;
+  Micro floor = 0;
+  std::vector<HostRule> hosts;
+
+  bool operator==(const LimitConfig&) const = default;
+};
+
+inline constexpr std::uint32_t kNone = 0xffffffff;
+// What the server never leases, so that a host that wakes finds a token: parts of ten thousand of
+// the rate, and of a hundred of the burst.
+inline constexpr std::int64_t kReserveRatePer10k = 25;
+inline constexpr std::int64_t kReserveBurstPer100 = 1;
+
+struct LimitState {
+  LimitConfig config;
+  LimitId id = 0;
+  bool active = false;
+  std::uint32_t parent = kNone;
+  std::vector<std::uint32_t> children;
+
+  Micro rate = 0;  // in force
+  Micro burst = 0;
+  // What may be held: by hosts, and with the servers' buckets of this limit and below it.
+  Micro host_rate = 0;
+  Micro host_burst = 0;
+  Micro total_rate = 0;
+  Micro total_burst = 0;
+
+  // The server's own bucket. It mints at server_rate, up to server_burst.
+  Micro server_rate = 0;
+  Micro server_burst = 0;
+  Micro level = 0;
+  TimeNs level_ns = 0;
+  Micro token_share = 0;  // of rows in token mode: to be minted here
+  Micro head_need = 0;    // of the first in the queue
+
+  FairShare fair;
+  std::uint32_t fair_in_parent = kNone;
+  std::vector<std::pair<std::uint32_t, std::uint32_t>> members;  // holder, row
+  std::vector<std::pair<std::uint32_t, std::uint32_t>> dirty;    // wants not yet in `fair`
+  std::deque<std::pair<std::uint32_t, std::uint32_t>> turns;     // wait for tokens
+  std::deque<std::pair<std::uint32_t, std::uint32_t>> short_;    // got less than their target
+  TimeNs turn_since_ns = 0;  // since when the first has been asked to come
+  TimeNs flushed_ns = 0;
+  TimeNs scanned_ns = 0;
+  bool in_attention = false;
+  std::uint64_t spent_total = 0;
+  std::uint64_t refused_total = 0;
+
+  bool leaf() const noexcept { return children.empty(); }
+  Micro reserve_rate() const noexcept { return rate / 10'000 * kReserveRatePer10k; }
+  // What of rate and burst the server keeps when hosts want all.
+  Micro server_rate_min() const noexcept { return std::min(rate, reserve_rate() + token_share); }
+  Micro server_burst_min() const noexcept {
+    const Micro kept = std::max(kToken, burst / 100 * kReserveBurstPer100);
+    return std::min(burst, std::max(kept, head_need));
+  }
+  // Mints into the server's bucket up to now.
+  void settle(TimeNs now_ns) noexcept {
+    if (now_ns <= level_ns) return;
+    const Micro more = minted(server_rate - server_rate / 1'000'000 * kDriftPpm, now_ns - level_ns);
+    // What is not yet a micro-token stays in the time.
+    if (more == 0 && server_rate > 0) return;
+    level = std::min(server_burst, level + more);
+    level_ns = now_ns;
+  }
+};
+
+}  // namespace weir::lease
