@@ -34,6 +34,7 @@ constexpr std::int64_t kHousekeepingNs = 250'000'000;
 constexpr std::int64_t kHousekeepingIdleNs = 1'000'000'000;
 constexpr std::int64_t kReloadDelayNs = 200'000'000;  // an editor writes in several steps
 constexpr int kFlushMs = 500;
+constexpr int kLastWordsMs = 50;
 constexpr char kHolderSocket[] = "agent.sock";
 
 std::int64_t wall_s() {
@@ -46,13 +47,6 @@ Clocks real_clocks() {
   return {[] { return read_mono_ns(); }, [] { return wall_s(); }};
 }
 
-std::string boot_id() {
-  std::ifstream file("/proc/sys/kernel/random/boot_id");
-  std::string text;
-  std::getline(file, text);
-  return text;
-}
-
 Fd take_named(std::vector<InheritedFd>& inherited, const std::string& name) {
   for (InheritedFd& each : inherited)
     if (each.name == name && each.fd) return std::move(each.fd);
@@ -60,6 +54,13 @@ Fd take_named(std::vector<InheritedFd>& inherited, const std::string& name) {
 }
 
 }  // namespace
+
+std::string boot_id() {
+  std::ifstream file("/proc/sys/kernel/random/boot_id");
+  std::string text;
+  std::getline(file, text);
+  return text;
+}
 
 void TickTimes::add(std::int64_t duration_ns) noexcept {
   const auto bits =
@@ -126,6 +127,10 @@ int App::prepare() {
   rules_ = std::move(*parsed.rules);
   ran_before_ = seen_before();
 
+  if (const std::string error = start_cluster(rules_.cluster); !error.empty()) {
+    spdlog::error("{}", error);
+    return kExitConfig;
+  }
   for (const DomainRule& rule : rules_.domains)
     if (const std::string error = serve_domain(rule, inherited); !error.empty()) {
       spdlog::error("domain {}: {}", rule.name, error);
@@ -135,7 +140,10 @@ int App::prepare() {
   rules_generation_ = 1;
   cpu_ = std::make_unique<CpuSampler>(files_, CpuOptions{.follow = options_.cpu_follow});
   admin_ = std::make_unique<AdminServer>(
-      io_, [this](const v1::AdminRequest& request, bool may) { return answer(request, may); },
+      io_,
+      [this](const v1::AdminRequest& request, bool may, const AdminServer::Reply& reply) {
+        answer(request, may, reply);
+      },
       [this](int fd) {
         Peer peer;
         if (!read_peer(fd, peer)) return false;
@@ -222,7 +230,7 @@ std::string App::serve_domain(const DomainRule& rule, std::vector<InheritedFd>& 
         "domain {}: an agent ran here before and its counters are lost (no descriptor "
         "store); buckets start empty",
         rule.name);
-  if (!served.domain->publish(rule)) return "more limits than slots";
+  if (!publish(served, rule)) return "more limits than slots";
   if (!served.domain->adopted()) store_fds(*served.domain);
   served.server = std::make_unique<AttachServer>(
       io_, *served.domain, agent_epoch_, [] { return read_mono_ns(); }, [this] { wake(); });
@@ -260,7 +268,7 @@ std::string App::start_http() {
     fill_limits({}, limits);
     HttpResponse response;
     response.content_type = kMetricsContentType;
-    response.body = render_metrics(status, limits);
+    response.body = render_metrics(status, limits) + server_metrics();
     return response;
   });
   routes.add("GET", "/healthz", [this](const HttpRequest&) {
@@ -286,6 +294,7 @@ void App::on_tick() {
   if (began_ns - next_tick_ns_ > kTickLateNs) ++ticks_late_total_;
   bool spent = false;
   std::uint32_t waiting = 0;
+  if (cluster_) cluster_->tick();  // withdraws what has ended before anything is minted
   for (const ServedDomain& served : domains_) {
     spent = served.domain->tick() || spent;
     waiting += served.domain->minter().waiting();
@@ -305,6 +314,7 @@ void App::on_tick() {
       if (idle) (void)served.domain->tick();
     }
   }
+  if (cluster_) cluster_->look();
   housekeeping(began_ns);
   const std::int64_t step = sleeping_ ? kTickIdleNs : kTickActiveNs;
   next_tick_ns_ = std::max(next_tick_ns_ + step, began_ns + step / 2);
@@ -407,134 +417,6 @@ void App::read_watch() {
       });
 }
 
-void App::reload(const char* why) {
-  ParseResult parsed = load_rules_file(options_.rules_file);
-  std::vector<std::string> problems;
-  for (const Problem& problem : parsed.problems)
-    problems.push_back(to_string(problem));
-  if (parsed.ok() && put_in_force(*parsed.rules, problems)) return;
-  rules_error_ = problems.empty() ? "unknown" : problems.front();
-  for (const std::string& problem : problems)
-    spdlog::error("reload ({}): {}", why, problem);
-  spdlog::error("reload ({}): refused; the rules in force stay as they are", why);
-}
-
-ServedDomain* App::find_domain(const std::string& name) {
-  for (ServedDomain& served : domains_)
-    if (served.domain->name() == name) return &served;
-  return nullptr;
-}
-
-// All of it or nothing: what could fail is tried before anything changes.
-bool App::put_in_force(const RuleSet& rules, std::vector<std::string>& problems) {
-  for (const DomainRule& rule : rules.domains)
-    if (const ServedDomain* served = find_domain(rule.name);
-        served != nullptr && !served->domain->has_room_for(rule))
-      problems.push_back("domain " + rule.name +
-                         ": too many new limits at once; the slots of "
-                         "removed ones rest for a minute");
-  if (!problems.empty()) return false;
-  // New domains first: making one can fail, and then nothing has changed yet.
-  const std::size_t domains_before = domains_.size();
-  std::vector<InheritedFd> none;
-  for (const DomainRule& rule : rules.domains) {
-    if (find_domain(rule.name) != nullptr) continue;
-    if (const std::string error = serve_domain(rule, none); !error.empty()) {
-      problems.push_back("domain " + rule.name + ": " + error);
-      domains_.resize(domains_before);
-      return false;
-    }
-  }
-  const std::vector<RuleChange> changes = diff_rules(rules_, rules);
-  for (const RuleChange& change : changes)
-    spdlog::info("rules: {}", printable(to_string(change)));
-  for (const DomainRule& rule : rules.domains) {
-    ServedDomain& served = *find_domain(rule.name);
-    if (served.domain->rule().socket != rule.socket)
-      spdlog::warn("domain {}: its new socket {} is opened when the agent restarts",
-                   printable(rule.name), printable(rule.socket));
-    served.domain->publish(rule);
-    served.server->set_access(rule);
-  }
-  std::erase_if(domains_, [&](ServedDomain& served) {
-    const bool stays =
-        std::any_of(rules.domains.begin(), rules.domains.end(),
-                    [&](const auto& rule) { return rule.name == served.domain->name(); });
-    if (stays) return false;
-    notifier_.remove_fd("counters-" + served.domain->name());
-    notifier_.remove_fd("ledger-" + served.domain->name());
-    served.server->close();
-    return true;
-  });
-  rules_ = rules;
-  rules_loaded_ns_ = read_mono_ns();
-  ++rules_generation_;
-  rules_error_.clear();
-  return true;
-}
-
-v1::AdminResponse App::answer(const v1::AdminRequest& request, bool may_change) {
-  v1::AdminResponse response;
-  switch (request.request_case()) {
-    case v1::AdminRequest::kStatus:
-      fill_status(*response.mutable_status());
-      break;
-    case v1::AdminRequest::kLimits:
-      fill_limits(request.limits(), *response.mutable_limits());
-      break;
-    case v1::AdminRequest::kClients:
-      fill_clients(*response.mutable_clients());
-      break;
-    case v1::AdminRequest::kApply:
-      if (may_change || request.apply().dry_run())
-        apply(request.apply(), *response.mutable_apply());
-      else
-        response.set_error("only root and the agent's own user may change rules; try sudo");
-      break;
-    case v1::AdminRequest::REQUEST_NOT_SET:
-      response.set_error("this agent does not know the request; is `weir` newer than the agent?");
-      break;
-  }
-  return response;
-}
-
-void App::apply(const v1::ApplyRequest& request, v1::ApplyResponse& response) {
-  const bool own_file = request.text().empty();
-  ParseResult parsed =
-      own_file ? load_rules_file(options_.rules_file)
-               : parse_rules(request.text(),
-                             request.file_name().empty() ? "<stdin>" : request.file_name());
-  for (const Problem& problem : parsed.problems)
-    response.add_problems(to_string(problem));
-  if (!parsed.ok()) {
-    // The file that a restart would read is broken: that is the agent's state, not only an answer.
-    if (own_file && !request.dry_run()) rules_error_ = response.problems(0);
-    return;
-  }
-  for (const Problem& problem : parsed.rules->warnings)
-    response.add_warnings(to_string(problem));
-  for (const RuleChange& change : diff_rules(rules_, *parsed.rules))
-    response.add_changes(to_string(change));
-  if (request.dry_run()) return;
-  if (request.write_file() && !own_file) {
-    const std::string draft = options_.rules_file + ".new";
-    std::ofstream out(draft, std::ios::trunc | std::ios::binary);
-    out << request.text();
-    out.close();
-    std::error_code failed;
-    if (out) fs::rename(draft, options_.rules_file, failed);
-    if (!out || failed) {
-      response.add_problems("cannot write " + options_.rules_file + ": " +
-                            (failed ? failed.message() : std::strerror(errno)));
-      return;
-    }
-  }
-  std::vector<std::string> problems;
-  response.set_applied(put_in_force(*parsed.rules, problems));
-  for (const std::string& problem : problems)
-    response.add_problems(problem);
-}
-
 void App::stop() {
   notifier_.stopping();
   spdlog::info("stopping; limits go on by their fallback rules");
@@ -545,9 +427,25 @@ void App::stop() {
   if (watch_.is_open()) watch_.close(ignored);
   if (http_) http_->stop();
   if (admin_) admin_->close();
-  for (ServedDomain& served : domains_)
+  std::uint32_t clients = 0;
+  for (ServedDomain& served : domains_) {
+    clients += served.server->client_count();
     served.server->close();
-  io_.stop();
+  }
+  // Clients go on spending what is leased, until it ends or an agent is back.
+  if (cluster_) cluster_->stop(clients == 0);
+  // What was said last is on its way out.
+  timer_.expires_after(std::chrono::milliseconds(cluster_ ? kLastWordsMs : 0));
+  timer_.async_wait([this](const boost::system::error_code&) { io_.stop(); });
+}
+
+// Where an embedded server keeps what must outlive a restart. The runtime directory does not
+// outlive the host's own.
+std::string App::state_dir() const {
+  if (!options_.state_dir.empty()) return options_.state_dir;
+  if (const char* given = ::secure_getenv("STATE_DIRECTORY"); given != nullptr && *given == '/')
+    return std::string(given, std::strcspn(given, ":"));
+  return options_.runtime_dir;
 }
 
 }  // namespace weir::agent

@@ -15,6 +15,7 @@
 #include "agent/attach/server.h"
 #include "agent/cpu/sampler.h"
 #include "agent/domain.h"
+#include "agent/upstream/cluster.h"
 #include "daemon/http/server.h"
 #include "daemon/log/log.h"
 #include "daemon/notify/notify.h"
@@ -27,6 +28,7 @@ struct AppOptions {
   std::string runtime_dir = "/run/weir";
   std::string rules_file = "/etc/weir/rules.yaml";
   std::string http = "127.0.0.1:9464";  // or "off"
+  std::string state_dir;                // of an embedded server; empty: see state_dir()
   std::uint32_t clients_max = 1024;
   CpuFollow cpu_follow = CpuFollow::busier;
   LogOptions log;
@@ -60,6 +62,9 @@ struct ServedDomain {
   std::unique_ptr<AttachServer> server;
 };
 
+// Of this start of the host; empty where it cannot be read.
+std::string boot_id();
+
 class App {
  public:
   explicit App(AppOptions options);
@@ -79,7 +84,10 @@ class App {
   std::string serve_domain(const DomainRule& rule, std::vector<InheritedFd>& inherited);
   void store_fds(const Domain& domain);
   std::string start_http();
-  v1::AdminResponse answer(const v1::AdminRequest& request, bool may_change);
+  void answer(const v1::AdminRequest& request, bool may_change, const AdminServer::Reply& reply);
+  void ask_cluster(const v1::ClusterQuery& query, const AdminServer::Reply& reply);
+  void fill_upstream(v1::UpstreamStatus& status) const;
+  std::string server_metrics() const;
 
   void schedule_tick();
   void on_tick();
@@ -92,6 +100,12 @@ class App {
   void reload(const char* why);
   ServedDomain* find_domain(const std::string& name);
   bool put_in_force(const RuleSet& rules, std::vector<std::string>& problems);
+  DomainRule with_cluster(const DomainRule& rule, const ClusterRule& cluster);
+  bool publish(ServedDomain& served, const DomainRule& rule);
+  std::string start_cluster(const ClusterRule& rule);
+  std::string change_cluster(const ClusterRule& rule);
+  void take_cluster_limits();
+  std::string state_dir() const;
   void stop();
 
   AppOptions options_;
@@ -103,6 +117,7 @@ class App {
   shm::Fd lock_;
   RuleSet rules_;
   std::vector<ServedDomain> domains_;
+  std::unique_ptr<Cluster> cluster_;
   std::unique_ptr<AdminServer> admin_;
   std::unique_ptr<HttpServer> http_;
   SystemFileReader files_;

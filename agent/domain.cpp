@@ -78,13 +78,13 @@ Result<std::unique_ptr<Domain>> Domain::make(const DomainRule& rule, const Domai
 
 Result<int> Domain::make_counters() {
   const CountersGeometry geometry{options_.limits_max, options_.cpus, kStripeSets,
-                                  options_.clients_max * kWaitersPerClient};
+                                  options_.clients_max * kWaitersPerClient, kLaneSets};
   const std::uint32_t cells = kStripeSets * options_.cpus;
-  auto counters = make_segment("weir.counters", geometry.bytes());
+  auto counters = make_segment("weir.counters", geometry.bytes_with_sets());
   if (!counters) return counters.error();
   auto ledger = make_segment("weir.ledger", Ledger::bytes(options_.limits_max, cells));
   if (!ledger) return ledger.error();
-  auto counters_map = map_segment(counters->get(), geometry.bytes(), true);
+  auto counters_map = map_segment(counters->get(), geometry.bytes_with_sets(), true);
   if (!counters_map) return counters_map.error();
   auto ledger_map = map_segment(ledger->get(), Ledger::bytes(options_.limits_max, cells), true);
   if (!ledger_map) return ledger_map.error();
@@ -226,29 +226,30 @@ bool Domain::publish(const DomainRule& rule) noexcept {
 
   const std::uint64_t flip = rules_.header().table_flip.load(kRelaxed);
   const auto table = static_cast<std::uint32_t>(~flip & 1);
+  // release: whoever sees a word of what is written now sees the flip before it, too.
+  std::atomic_thread_fence(std::memory_order_release);
   for (std::uint32_t i = 0; i < options_.limits_max; ++i)
     if (!used[i]) {
       if (minter_->limit(i).active ||
           ledger_.slot(i).state == static_cast<std::uint32_t>(SlotState::active))
         retire(i, now_ns);
-      RuleSlot& slot = rules_.rule(table, i);
-      slot.state.store(ledger_.slot(i).state, kRelaxed);
-      slot.generation.store(ledger_.slot(i).generation, kRelaxed);
+      write_slot(table, i);
     }
   rule_ = rule;
   slots_ = std::move(slots);
   for (const LimitRule& limit : rule_.limits) {
     const std::uint32_t index = slots_.at(limit.name);
     start(index, limit, fresh[index]);
-    write_rule(table, index, limit);
+    write_rule(table, index);
     failpoint("publish.mid_table");
   }
   failpoint("publish.before_flip");
   // release: a reader that sees the flip sees the whole table.
   rules_.header().table_flip.store(((flip >> 1) + 1) << 1 | table, std::memory_order_release);
   failpoint("publish.after_flip");
+  stale_all_ = true;
   for (const LimitRule& limit : rule_.limits)
-    store_hot(slots_.at(limit.name), limit);
+    store_hot(slots_.at(limit.name));
   published_ = true;
   minter_->tick();
   minter_->refresh_stats();
@@ -277,18 +278,26 @@ void Domain::start(std::uint32_t index, const LimitRule& rule, bool fresh) {
   ledger.algorithm = static_cast<std::uint32_t>(rule.algorithm);
   ledger.period_ns = rule.period_ns;
 
+  LiveSlot& live = rules_.live(index);
+  const bool was_leased = state.leased;
   state.generation = ledger.generation;
-  state.terms = terms_of(rule);
+  state.leased = rule.scope == LimitScope::cluster;
+  state.cluster_burst = state.leased ? rule.burst : 0;
+  const LimitTerms terms = state.leased ? lease_of(rule) : terms_of(rule);
+  if (was_active && !same_rates(terms, state.terms))
+    minter_->change_terms(index, terms);
+  else
+    state.terms = terms;
+  if (state.leased) store_ends(index, terms);
   ledger.burst = state.terms.burst;
   state.lease_ns = std::max(rule.fallback.after_ms * 1'000'000, 2 * options_.stale_after_ns);
-  for (std::uint32_t c = 0; c < kClasses; ++c)
-    state.reserve[c] = mul_div_down(state.terms.burst, rule.reserve_permille[c], 1000);
-  state.full_word = 0;
-  LiveSlot& live = rules_.live(index);
+  state.reserve_permille = rule.reserve_permille;
+  set_reserve(state);
+  minter_->look_again(index);
   const std::int64_t edge = first_edge(rule, ledger, same_window);
   ledger.edge_mono_ns = edge;
   live.edge_mono_ns.store(edge, kRelaxed);
-  if (!was_active)
+  if (!state.leased && (!was_active || was_leased))
     live.lease_end_mono_ns.store(clocks_.mono_ns() + static_cast<std::int64_t>(state.lease_ns),
                                  kRelaxed);
   state.active = true;
@@ -296,8 +305,9 @@ void Domain::start(std::uint32_t index, const LimitRule& rule, bool fresh) {
     state.stats = LimitStats{};
     // Only what the lost counters held can still be under way; a limit that comes later is new.
     const bool lost = options_.ran_before && !adopted_ && !published_;
-    minter_->start_limit(index, lost ? 0 : state.terms.burst);
+    minter_->start_limit(index, lost || state.leased ? 0 : state.terms.burst);
   }
+  if (!was_active) state.demanded = Demanded{};
   const std::uint32_t set = stripes_for(index, rule, state.stats.spent_per_s);
   if (set != state.stripe_set) {
     if (set == 0) stripes_freed_ns_[state.stripe_set] = clocks_.mono_ns();
@@ -307,7 +317,27 @@ void Domain::start(std::uint32_t index, const LimitRule& rule, bool fresh) {
   }
 }
 
-void Domain::write_rule(std::uint32_t table, std::uint32_t index, const LimitRule& rule) {
+// Nothing may be minted of a limit whose lease nobody knows.
+LimitTerms Domain::lease_of(const LimitRule& rule) const {
+  if (lease_source_) return lease_source_(rule);
+  LimitTerms terms;
+  terms.algorithm = rule.algorithm;
+  terms.fallback = Fallback::local;
+  return terms;
+}
+
+void Domain::set_reserve(LimitState& state) const {
+  for (std::uint32_t c = 0; c < kClasses; ++c)
+    state.reserve[c] = mul_div_down(state.terms.burst, state.reserve_permille[c], 1000);
+}
+
+void Domain::write_slot(std::uint32_t table, std::uint32_t index) {
+  RuleSlot& slot = rules_.rule(table, index);
+  slot.state.store(ledger_.slot(index).state, kRelaxed);
+  slot.generation.store(ledger_.slot(index).generation, kRelaxed);
+}
+
+void Domain::write_rule(std::uint32_t table, std::uint32_t index) {
   RuleSlot& slot = rules_.rule(table, index);
   const LimitState& state = minter_->limit(index);
   const LimitTerms& terms = state.terms;
@@ -317,8 +347,10 @@ void Domain::write_rule(std::uint32_t table, std::uint32_t index, const LimitRul
   slot.amount.store(terms.amount, kRelaxed);
   slot.period_ns.store(terms.period_ns, kRelaxed);
   slot.burst.store(terms.burst, kRelaxed);
-  slot.tail_amount.store(0, kRelaxed);
-  slot.tail_period_ns.store(0, kRelaxed);
+  slot.tail_amount.store(terms.tail_amount, kRelaxed);
+  slot.tail_period_ns.store(terms.tail_period_ns, kRelaxed);
+  slot.tail_burst_plus_1.store(terms.tail_burst + 1, kRelaxed);
+  slot.cluster_burst.store(state.cluster_burst, kRelaxed);
   slot.safe_amount.store(terms.safe_amount, kRelaxed);
   slot.safe_period_ns.store(terms.safe_period_ns, kRelaxed);
   slot.safe_burst.store(terms.safe_burst, kRelaxed);
@@ -326,17 +358,19 @@ void Domain::write_rule(std::uint32_t table, std::uint32_t index, const LimitRul
     slot.reserve[c].store(state.reserve[c], kRelaxed);
   slot.stripe_set.store(state.stripe_set, kRelaxed);
   slot.stripes.store(state.stripe_set == 0 ? 0 : options_.cpus, kRelaxed);
-  std::memset(slot.name, 0, sizeof(slot.name));
-  std::memcpy(slot.name, rule.name.data(), std::min(rule.name.size(), kNameBytesMax));
+  // A reader that looks for a name reads without looking twice: what stays is not touched.
+  if (const char* name = ledger_.slot(index).name; std::memcmp(slot.name, name, kNameBytesMax) != 0)
+    std::memcpy(slot.name, name, kNameBytesMax);
   slot.state.store(static_cast<std::uint32_t>(SlotState::active), kRelaxed);
 }
 
-void Domain::store_hot(std::uint32_t index, const LimitRule&) {
+void Domain::store_hot(std::uint32_t index) {
   const LimitState& state = minter_->limit(index);
   std::uint32_t flags = kHotActive;
   if (state.stripe_set != 0) flags |= kHotStriped;
   // libweir's plain call is of class critical.
-  if (state.reserve[1] != 0) flags |= kHotReserve;
+  if (state.reserve[1] != 0 || (state.leased && state.reserve_permille[1] != 0))
+    flags |= kHotReserve;
   rules_.hot(index).store(hot_word(state.generation, flags), std::memory_order_release);
 }
 
@@ -384,7 +418,7 @@ void Domain::follow_calendar(std::uint32_t index, const LimitRule& rule) {
   }
   if (now_ns >= ledger.edge_mono_ns) {
     // The tick before this saw the edge and granted the window that begins there.
-    minter_->limit(index).full_word = 0;
+    minter_->look_again(index);
     minter_->tick();
     ledger.crossed_wall_s = std::max(ledger.crossed_wall_s, ledger.edge_wall_s);
   }
@@ -426,6 +460,8 @@ std::uint32_t Domain::free_stripe_set() const {
 // Which stripe set the limit is to have: its own, a free one, or none.
 std::uint32_t Domain::stripes_for(std::uint32_t index, const LimitRule& rule, double spent_per_s) {
   const std::uint32_t now = minter_->limit(index).stripe_set;
+  // What lies on a stripe cannot be taken back, and a lease that is lowered must take it.
+  if (rule.scope == LimitScope::cluster) return 0;
   if (is_window(rule.algorithm) && rule.stripes != StripeMode::on) return 0;
   if (rule.stripes == StripeMode::off) return 0;
   if (rule.stripes == StripeMode::automatic && options_.cpus < 2) return 0;

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <map>
 #include <memory>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -42,6 +43,15 @@ struct Clocks {
   MonoClock wall_s;
 };
 
+// What a lease, or the want of one, comes to for a limit of this host.
+struct LeaseUpdate {
+  std::uint32_t slot = 0;
+  shm::LimitTerms terms;   // with the ends, on the clock of this domain
+  std::uint64_t fill = 0;  // tokens that come with it
+  bool drain = false;      // take all tokens out
+  std::uint64_t drained = 0;
+};
+
 class Domain {
  public:
   // Makes the segments, or adopts the counters of an earlier agent. Fails only for want of memory.
@@ -54,6 +64,11 @@ class Domain {
   // table is filled, one word flips. False when more limits are asked for than slots are free.
   bool publish(const DomainRule& rule) noexcept;
   bool has_room_for(const DomainRule& rule) const noexcept;
+  // Who knows the leases of the limits with scope cluster. Before publish().
+  using LeaseSource = std::function<shm::LimitTerms(const LimitRule&)>;
+  void set_lease_source(LeaseSource source) { lease_source_ = std::move(source); }
+  // Puts leases in force, all at once and from this instant on. Says how much was drained.
+  void put_leases(std::span<LeaseUpdate> updates) noexcept;
 
   bool tick();
   void refresh();  // statistics, calendar edges, automatic stripes: about once a second
@@ -68,6 +83,7 @@ class Domain {
   std::size_t rules_bytes() const { return rules_map_.size(); }
   std::size_t counters_bytes() const { return counters_map_.size(); }
   bool adopted() const { return adopted_; }
+  std::uint64_t counters_id() const { return counters_id_; }
   const DomainOptions& options() const { return options_; }
   shm::RulesWriter& rules() { return rules_; }
   const shm::RulesWriter& rules() const { return rules_; }
@@ -86,13 +102,19 @@ class Domain {
   int free_slot(std::int64_t now_ns) const;
   void start(std::uint32_t index, const LimitRule& rule, bool fresh);
   void retire(std::uint32_t index, std::int64_t now_ns);
-  void write_rule(std::uint32_t table, std::uint32_t index, const LimitRule& rule);
+  shm::LimitTerms lease_of(const LimitRule& rule) const;
+  void set_reserve(LimitState& state) const;
+  void write_slot(std::uint32_t table, std::uint32_t index);
+  void write_rule(std::uint32_t table, std::uint32_t index);
+  void write_table(std::uint32_t table);
+  void flip_with(const std::vector<std::uint32_t>& changed);
+  void store_ends(std::uint32_t index, const shm::LimitTerms& terms);
   std::int64_t first_edge(const LimitRule& rule, LedgerSlot& ledger, bool same_window);
   std::int64_t calendar_edge(const LimitRule& rule, LedgerSlot& ledger);
   void follow_calendar(std::uint32_t index, const LimitRule& rule);
   std::uint32_t stripes_for(std::uint32_t index, const LimitRule& rule, double spent_per_s);
   std::uint32_t free_stripe_set() const;
-  void store_hot(std::uint32_t index, const LimitRule& rule);
+  void store_hot(std::uint32_t index);
   const TimeZone* zone(const std::string& name);
 
   DomainRule rule_;
@@ -107,10 +129,17 @@ class Domain {
   std::map<std::string, std::uint32_t> slots_;  // limits of the rule in force
   std::map<std::string, std::shared_ptr<const TimeZone>> zones_;
   std::array<std::int64_t, kStripeSets + 1> stripes_freed_ns_{};
+  LeaseSource lease_source_;
+  // Slots in which the table that is not valid differs from the valid one.
+  std::vector<std::uint32_t> stale_;
+  bool stale_all_ = true;
   bool adopted_ = false;
   bool published_ = false;
   std::uint64_t counters_id_ = 0;
 };
+
+// All but the ends, which have words of their own.
+bool same_rates(const shm::LimitTerms& a, const shm::LimitTerms& b) noexcept;
 
 // A limit's rule as minting needs it.
 shm::LimitTerms terms_of(const LimitRule& rule) noexcept;

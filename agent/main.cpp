@@ -39,6 +39,9 @@ void declare(CLI::App& cli, Arguments& arguments) {
         return {};
       })
       ->capture_default_str();
+  cli.add_option("--state-dir", arguments.options.state_dir,
+                 "Directory of an embedded token server (default: $STATE_DIRECTORY, else the "
+                 "runtime directory)");
   cli.add_option("--clients-max", arguments.options.clients_max, "Most clients of a domain")
       ->check(CLI::Range(1, 4096))
       ->capture_default_str();

@@ -33,6 +33,7 @@ int main(int argc, char** argv) {
   }
   if (!weir::bench::register_client_benchmarks(agent.socket_path())) return 1;
   weir::bench::register_mint_benchmarks();
+  weir::bench::register_fair_share_benchmarks();
   benchmark::RunSpecifiedBenchmarks();
   benchmark::Shutdown();
   return 0;

@@ -1,7 +1,8 @@
-# Four Debian packages out of the build tree, one for each install component:
+# Five Debian packages out of the build tree, one for each install component:
 #
 #   component     package       what
 #   agent         weir-agent    the daemon, its units, user, rules and manual pages
+#   server        weir-server   the token server, its unit, user, rules and manual pages
 #   libweir       libweir0      libweir.so.0
 #   libweir-dev   libweir-dev   headers, libweir.so, pkg-config and CMake files, libweir(3)
 #   weir          weir          the command line tool, its manual page and completions
@@ -26,7 +27,7 @@ set(CPACK_INSTALL_DEFAULT_DIRECTORY_PERMISSIONS OWNER_READ OWNER_WRITE OWNER_EXE
 # Only components that something installs into; an unknown one would make an empty package.
 get_cmake_property(weir_components COMPONENTS)
 set(CPACK_COMPONENTS_ALL "")
-foreach(component IN ITEMS agent libweir libweir-dev weir)
+foreach(component IN ITEMS agent server libweir libweir-dev weir)
   if(component IN_LIST weir_components)
     list(APPEND CPACK_COMPONENTS_ALL ${component})
   endif()
@@ -65,6 +66,23 @@ on shared memory and takes nanoseconds.
 This package contains the agent, which reads the rules, gives out the tokens
 that the processes spend, and serves metrics. It runs as a hardened systemd
 service, and a restart of it loses no count.")
+
+set(CPACK_DEBIAN_SERVER_PACKAGE_NAME weir-server)
+set(CPACK_DEBIAN_SERVER_PACKAGE_SECTION admin)
+set(CPACK_DEBIAN_SERVER_PACKAGE_DEPENDS
+  "init-system-helpers (>= 1.54~), systemd | systemd-standalone-sysusers")
+set(CPACK_DEBIAN_SERVER_PACKAGE_SUGGESTS "weir")
+set(CPACK_DEBIAN_SERVER_PACKAGE_CONTROL_EXTRA
+  ${CPACK_WEIR_DEBIAN_DIR}/weir-server/conffiles ${CPACK_WEIR_DEBIAN_DIR}/weir-server/postinst
+  ${CPACK_WEIR_DEBIAN_DIR}/weir-server/prerm ${CPACK_WEIR_DEBIAN_DIR}/weir-server/postrm)
+set(CPACK_COMPONENT_SERVER_DESCRIPTION "rate limits shared by all hosts of a cluster: the token server
+weir limits how often the processes of a host may do something: requests,
+calls to an upstream, use of a paid API. A decision is one atomic operation
+on shared memory and takes nanoseconds.
+
+This package contains the server that divides limits among the hosts of a
+cluster, by what each of them needs, so that together they never have more.
+Without it the agent of one host can do the same for a few others.")
 
 set(CPACK_DEBIAN_LIBWEIR_PACKAGE_NAME libweir0)
 set(CPACK_DEBIAN_LIBWEIR_PACKAGE_SECTION libs)

@@ -2,7 +2,8 @@
  *
  *   load-c [LIMIT [SECONDS [CALLS_PER_SECOND]]]      defaults: /api/order 5 2000
  *
- * It attaches at $WEIR_SOCKET, or at /run/weir/agent.sock. When it ends it prints one line:
+ * It attaches at $WEIR_SOCKET, or at /run/weir/agent.sock. When it ends, by itself or on SIGTERM or
+ * SIGINT, it prints one line:
  *
  *   asked=9990 admitted=1530 refused=8460 begin_ns=... end_ns=...
  *
@@ -15,11 +16,19 @@
 #define _POSIX_C_SOURCE 200809L
 #include <errno.h>
 #include <inttypes.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 #include <weir/weir.h>
+
+static volatile sig_atomic_t stopped = 0;
+
+static void stop(int number) {
+  (void)number;
+  stopped = 1;
+}
 
 static int64_t mono_ns(void) {
   struct timespec now;
@@ -31,7 +40,7 @@ static void sleep_until(int64_t at_mono_ns) {
   struct timespec at;
   at.tv_sec = (time_t)(at_mono_ns / 1000000000);
   at.tv_nsec = (long)(at_mono_ns % 1000000000);
-  while (clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &at, NULL) == EINTR)
+  while (clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &at, NULL) == EINTR && !stopped)
     continue;
 }
 
@@ -79,6 +88,8 @@ int main(int argc, char** argv) {
     fprintf(stderr, "usage: load-c [LIMIT [SECONDS [CALLS_PER_SECOND]]]\n");
     return 2;
   }
+  signal(SIGTERM, stop);
+  signal(SIGINT, stop);
   weir_client* client = open_client();
   weir_limit* limit = get_limit(client, name);
 
@@ -87,7 +98,7 @@ int main(int argc, char** argv) {
   const int64_t begin_ns = mono_ns();
   const int64_t stop_ns = begin_ns + (int64_t)(seconds * 1e9);
   int64_t next_ns = begin_ns, now_ns = begin_ns;
-  while (now_ns < stop_ns) {
+  while (now_ns < stop_ns && !stopped) {
     /* The whole use of the library: no lock, no system call, some nanoseconds. */
     if (weir_try_acquire(limit, 1) == WEIR_ALLOW)
       ++admitted;

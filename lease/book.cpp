@@ -80,6 +80,7 @@ std::optional<Book::Greeting> Book::hello(const Hello& hello, TimeNs now_ns) {
   if (found == identities_.end()) {
     if (identities_.size() >= options_.hosts_max) return std::nullopt;
     Holder& holder = holders_[make_holder(hello)];
+    holder.confirmed = hello.prev_session;  // which it says again if this welcome is lost
     greeting.remember = true;
     awaited_.erase(identity);
     open_session(holder, hello, now_ns);
@@ -102,9 +103,11 @@ std::optional<Book::Greeting> Book::hello(const Hello& hello, TimeNs now_ns) {
     settle_offers(holder,
                   hello.prev_session == holder.session && hello.accepted_seq == holder.offered_seq,
                   now_ns);
-    resume_claims(holder, hello, now_ns);
+    resume_claims(holder, hello, welcome, now_ns);
     open_session(holder, hello, now_ns);
     welcome.session = holder.session;
+    // As long as no request shows that a welcome has left, the storing may have failed.
+    greeting.remember = !holder.remembered;
   }
   welcome.learning = learning_;
   return greeting;
@@ -134,32 +137,42 @@ TimeNs Book::ttl_ns_at_server() const noexcept {
 void Book::learn_claims(Holder& holder, const Hello& hello, Welcome& welcome) {
   for (const Claim& claim : hello.claims) {
     const auto limit = limit_index_.find(claim.limit);
+    const Terms granted = claim.granted == Terms{} ? claim.terms : claim.granted;
     const bool proved = mutants.believe_claims || !options_.prove ||
-                        options_.prove(holder.id, claim.limit, claim.terms) == claim.proof;
+                        options_.prove(holder.id, claim.limit, granted) == claim.proof;
     if (!learning_ || limit == limit_index_.end() || !sane(claim.terms) || !proved ||
         holder.by_id.contains(claim.limit)) {
       welcome.withdraw.push_back(claim.limit);
       continue;
     }
     Row& row = make_row(holder, limit->second);
-    Terms terms = claim.terms;
+    Terms terms = smaller(claim.terms, granted);
     if (mutants.cap_claims) {
       const LimitState& state = limits_[limit->second];
       terms.rate = std::clamp<Micro>(state.rate - state.host_rate, 0, terms.rate);
       terms.tail_rate = std::min(terms.tail_rate, terms.rate);
     }
+    row.claimed_burst = std::max(terms.burst, terms.tail_burst);
     set_held(row, terms, holder.heard_ns);
   }
 }
 
-// A host that is known says what it still holds; what it does not name it has dropped.
-void Book::resume_claims(Holder& holder, const Hello& hello, TimeNs now_ns) {
+// A host that is known says what it still holds; what it does not name it has dropped. One that
+// names more than it was left with is a copy from before that, and must drop it.
+void Book::resume_claims(Holder& holder, const Hello& hello, Welcome& welcome, TimeNs now_ns) {
   std::unordered_map<LimitId, const Terms*> claimed;
-  for (const Claim& claim : hello.claims)
-    if (sane(claim.terms)) claimed[claim.limit] = &claim.terms;
+  for (const Claim& claim : hello.claims) {
+    claimed[claim.limit] = &claim.terms;
+    if (!holder.by_id.contains(claim.limit)) welcome.withdraw.push_back(claim.limit);
+  }
   for (Row& row : holder.rows) {
     const auto found = claimed.find(row.id);
-    set_held(row, found == claimed.end() ? Terms{} : smaller(row.held, *found->second), now_ns);
+    Terms claim = found == claimed.end() ? Terms{} : *found->second;
+    // What ended here while the hello was on its way has ended there as well.
+    if (!holder.live) claim.rate = claim.burst = 0;
+    const Terms left = smaller(row.held, claim);
+    if (left != claim) welcome.withdraw.push_back(row.id);
+    set_held(row, left, now_ns);
   }
 }
 
@@ -202,6 +215,7 @@ const Answer* Book::request(const Request& request, TimeNs now_ns) {
                 now_ns);
   holder->last_seq = request.seq;
   holder->confirmed = holder->session;
+  holder->remembered = true;
   holder->live = true;
   holder->heard_ns = now_ns;
   holder->end_ns = std::max(holder->end_ns, now_ns + ttl_ns_at_server());
@@ -236,6 +250,7 @@ const Answer* Book::busy(const Request& request, TimeNs now_ns) {
                 now_ns);
   holder->last_seq = request.seq;
   holder->confirmed = holder->session;
+  holder->remembered = true;
   holder->heard_ns = now_ns;
   holder->end_ns = std::max(holder->end_ns, now_ns + ttl_ns_at_server());
   Answer& answer = holder->answer;
@@ -286,7 +301,7 @@ void Book::take_want(Holder& holder, Row& row, const Want& want, TimeNs now_ns) 
   row.want = std::clamp<Micro>(want.rate, 0, kMicroMax);
   row.need = std::clamp<Micro>(want.need, 0, kMicroMax);
   (void)holder;
-  update_share(row);
+  update_share(row, now_ns);
 }
 
 // What was offered is either held now, or can never be accepted any more.

@@ -160,7 +160,7 @@ class Book {
   Holder* find(SessionId session);
   std::uint32_t make_holder(const Hello& hello);
   void learn_claims(Holder& holder, const Hello& hello, Welcome& welcome);
-  void resume_claims(Holder& holder, const Hello& hello, TimeNs now_ns);
+  void resume_claims(Holder& holder, const Hello& hello, Welcome& welcome, TimeNs now_ns);
   void open_session(Holder& holder, const Hello& hello, TimeNs now_ns);
   Row* row_of(Holder& holder, LimitId limit, std::size_t& cursor);
   Row& make_row(Holder& holder, std::uint32_t limit);
@@ -175,7 +175,7 @@ class Book {
   TimeNs ttl_ns_at_server() const noexcept;
   Micro available_rate(const Row& row) const;
   Micro available_burst(const Row& row) const;
-  void update_share(Row& row);
+  void update_share(Row& row, TimeNs now_ns);
   void set_token_share(Row& row, Micro share);
   void want_attention(std::uint32_t limit);
   void expire(Holder& holder, TimeNs now_ns, Due& due);

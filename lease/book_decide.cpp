@@ -16,6 +16,7 @@ constexpr std::int64_t kRateTokensKeep = 3;
 constexpr std::int64_t kHeadroomParts = 8;
 // A change of a want by more than this part changes the division at once.
 constexpr Micro kWantNewsPart = 8;
+constexpr TimeNs kNewsGapNs = 5 * kMs;
 constexpr std::size_t kTurnsAhead = 16;
 constexpr Micro kScarceRateMin = 4 * kToken;  // with less, whole tokens in turn do it
 constexpr TimeNs kScarceTenureNs = 2 * kSecond;
@@ -50,6 +51,10 @@ void Book::recount(Row& row, TimeNs now_ns) {
   LimitState& limit = limits_[row.limit];
   limit.host_rate += more_rate;
   limit.host_burst += more_burst;
+  const auto beyond = [&](Micro counted) {
+    return std::max<Micro>(0, counted - row.claimed_burst);
+  };
+  limit.beyond_burst += beyond(burst) - beyond(burst - more_burst);
   for (std::uint32_t at = row.limit; at != kNone; at = limits_[at].parent) {
     limits_[at].total_rate += more_rate;
     limits_[at].total_burst += more_burst;
@@ -77,7 +82,7 @@ void Book::resize(LimitState& limit, TimeNs now_ns) {
   if (learning_ && !mutants.no_learning) {
     // Whatever else hosts may hold that have not spoken yet, this was never leased.
     rate = std::min(rate, limit.reserve_rate());
-    burst = std::min(burst, std::max(kToken, limit.burst / 100 * kReserveBurstPer100));
+    burst = std::min(burst, limit.burst_unleased() - limit.beyond_burst);
   }
   rate = std::max<Micro>(0, rate);
   burst = std::max<Micro>(0, burst);
@@ -109,7 +114,7 @@ Micro Book::available_burst(const Row& row) const {
   return free;
 }
 
-void Book::update_share(Row& row) {
+void Book::update_share(Row& row, TimeNs now_ns) {
   LimitState& limit = limits_[row.limit];
   // Whoever waits wants something, however little was spent.
   const Micro want = std::max(row.want, row.need);
@@ -120,10 +125,15 @@ void Book::update_share(Row& row) {
   const Micro before = row.slot == kNone ? -1 : row.fair.want;
   if (want == before) return;
   row.fair.want = want;
+  const bool news = std::abs(want - before) > before / kWantNewsPart;
   if (row.slot == kNone) {
     row.slot = limit.fair.add(row.fair);
-  } else if (std::abs(want - before) > before / kWantNewsPart) {
+    row.set_ns = now_ns;
+    limit.fair.refresh();
+  } else if (news && now_ns - row.set_ns >= kNewsGapNs) {
     limit.fair.set(row.slot, row.fair);
+    row.set_ns = now_ns;
+    limit.fair.refresh();
   } else if (!row.in_dirty) {
     row.in_dirty = true;
     limit.dirty.emplace_back(row.holder, row.index);
@@ -156,7 +166,7 @@ void Book::decide(Holder& holder, Row& row, TimeNs now_ns) {
   Micro fill = 0;
   bool token_mode = false;
   if (limit.active && limit.leaf() && row.slot != kNone) {
-    const Micro share = limit.fair.share(row.slot);
+    const Micro share = limit.fair.share_of(row.fair);
     const std::int64_t enough =
         row.token_mode || row.held.rate == 0 ? kRateTokensMin : kRateTokensKeep;
     const bool newcomer =
@@ -231,10 +241,9 @@ Terms Book::rate_terms(const Holder& holder, Row& row, Micro share, TimeNs now_n
   terms.burst = whole_tokens(std::clamp<Micro>(available_burst(row), 0, burst));
 
   const auto hosts = static_cast<Micro>(std::max<std::size_t>(1, live_));
-  if (!mutants.no_tails) {
-    terms.tail_rate = std::min(terms.rate, limit.rate / hosts);
+  terms.tail_rate = std::min(terms.rate, limit.rate / hosts);
+  if (terms.tail_rate > 0)
     terms.tail_burst = std::min(terms.burst, std::max(kToken, whole_tokens(limit.burst / hosts)));
-  }
   const bool short_rate = terms.rate < target - target / 100;
   const bool short_burst = terms.burst < burst && (terms.burst < row.need || terms.burst < kToken);
   if (!bound && (short_rate || short_burst) && !row.in_short) {
@@ -250,7 +259,7 @@ Terms Book::token_terms(const Holder& holder, Row& row, TimeNs now_ns, Micro& fi
   LimitState& limit = limits_[row.limit];
   Terms terms;
   if (row.token_mode) terms.burst = row.held.burst;
-  const Micro need = std::min(whole_tokens(row.need + kToken - 1), whole_tokens(limit.burst));
+  const Micro need = std::min(whole_tokens(row.need + kToken - 1), limit.need_most());
   if (need == 0) {
     row.in_turns = false;  // its place is passed over
     return terms;
@@ -266,10 +275,16 @@ Terms Book::token_terms(const Holder& holder, Row& row, TimeNs now_ns, Micro& fi
   for (const auto& [at, index] : limit.turns) {
     if (at == row.holder && index == row.index) break;
     if (++place > kTurnsAhead) return terms;
+    // An entry may name a host that is forgotten; serve_turns() clears those away.
+    if (!holders_[at].used || index >= holders_[at].rows.size()) continue;
     const Row& other = row_at({at, index});
     if (other.in_turns && other.limit == row.limit) ahead += std::max(kToken, other.need);
   }
   if (limit.level < ahead + need) return terms;
+  const bool learning = learning_ && !mutants.no_learning;
+  if (!learning &&
+      limit.host_burst - row.counted_burst + need > limit.burst - limit.burst_unleased())
+    return terms;
   row.in_turns = false;
   if (place == 0) {
     limit.turns.pop_front();

@@ -112,6 +112,7 @@ void Book::apply_config(std::uint32_t index, const LimitConfig& config, TimeNs n
     for (const auto& [at, row] : limit.members)
       apply_host_rules(row_at({at, row}));
   if (limit.parent == kNone) limit.fair.set_capacity(limit.rate - limit.reserve_rate());
+  limit.fair.refresh();
   resize(limit, now_ns);
   want_attention(index);
 }

@@ -19,11 +19,13 @@ struct Book::Row {
   bool in_dirty = false, in_turns = false, in_short = false;
   Micro counted_rate = 0;  // what of this row is in the limit's sums
   Micro counted_burst = 0;
+  Micro claimed_burst = 0;  // when it met this server
 
   Micro want = 0;
   Micro need = 0;
   std::uint32_t slot = kNone;  // in the limit's fair share; none while nothing is wanted
   FairShare::Holder fair;
+  TimeNs set_ns = -kNever;  // when `fair` went into the limit's fair share
   Micro token_share = 0;
   Micro fill_next = 0;  // tokens in what is offered
   Micro fill_held = 0;  // tokens of the last fill that was taken
@@ -37,6 +39,7 @@ struct Book::Holder {
   bool live = false;  // false: only tails are left
   SessionId session = 0;
   SessionId confirmed = 0;  // the session in which the host was heard last
+  bool remembered = false;  // it has been answered, so it was stored before
   std::uint64_t hello_no = 0;
   std::uint64_t last_seq = 0;
   std::uint64_t offered_seq = 0;

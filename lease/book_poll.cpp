@@ -11,7 +11,7 @@ namespace {
 constexpr TimeNs kPokeGapNs = 50 * kMs;
 constexpr TimeNs kTurnPatienceNs = 300 * kMs;
 constexpr TimeNs kFlushMostNs = 50 * kMs;
-constexpr TimeNs kFlushPerMemberNs = 5'000;
+constexpr TimeNs kFlushPerMemberNs = 20'000;
 constexpr TimeNs kScanGapNs = 100 * kMs;
 constexpr TimeNs kScanPerMemberNs = 50'000;
 constexpr std::size_t kPokesAtOnce = 256;
@@ -123,10 +123,13 @@ void Book::flush(LimitState& limit, TimeNs now_ns) {
     Row& row = holder.rows[index];
     if (!row.in_dirty || &limits_[row.limit] != &limit) continue;
     row.in_dirty = false;
-    if (row.slot != kNone) limit.fair.set(row.slot, row.fair);
+    if (row.slot == kNone) continue;
+    limit.fair.set(row.slot, row.fair);
+    row.set_ns = now_ns;
   }
   limit.dirty.clear();
   if (limit.parent == kNone) limit.fair.set_capacity(limit.rate - limit.reserve_rate());
+  limit.fair.refresh();
   resize(limit, now_ns);
 }
 
@@ -160,6 +163,7 @@ void Book::divide_families(TimeNs now_ns) {
     const Micro capacity = std::min(leased_of(child), most);
     if (capacity != child.fair.capacity()) {
       child.fair.set_capacity(capacity);
+      child.fair.refresh();
       want_attention(at);
     }
   }
@@ -185,8 +189,8 @@ void Book::serve_turns(LimitState& limit, TimeNs now_ns, Due& due) {
       limit.turn_since_ns = 0;
       continue;
     }
-    const Micro need = std::min(std::max(kToken, whole_tokens(holder.rows[index].need)),
-                                whole_tokens(limit.burst));
+    const Micro need =
+        std::min(std::max(kToken, whole_tokens(holder.rows[index].need)), limit.need_most());
     if (limit.head_need != need) {
       limit.head_need = need;
       resize(limit, now_ns);

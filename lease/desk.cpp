@@ -29,6 +29,7 @@ void Desk::add_limit(std::uint32_t slot, const std::string& name, TimeNs now_ns)
                                  [&](const DeskState::Held& held) { return held.name == name; });
   if (kept != restored_.end()) {
     row.terms = kept->terms;
+    row.granted = kept->granted == Terms{} ? kept->terms : kept->granted;
     row.proof = kept->proof;
     row.end_ns = kept->end_ns;
     row.tail_end_ns = kept->tail_end_ns;
@@ -170,7 +171,7 @@ Hello Desk::connected(TimeNs now_ns) {
   for (const std::uint32_t slot : slots_) {
     const Row& row = rows_[slot];
     if (row.state == LeaseState::live || row.state == LeaseState::tail)
-      hello_.claims.push_back({row.id, row.terms, row.proof});
+      hello_.claims.push_back({row.id, row.terms, row.proof, row.granted});
   }
   greeting_ = true;
   hello_sent_ns_ = now_ns;
@@ -280,7 +281,7 @@ void Desk::take_grant(std::uint32_t slot, const Grant& grant, TimeNs end_ns, Tim
     // The old rate was minted until this came.
     row.credit += minted(row.terms.rate - grant.terms.rate, now_ns - first_sent_ns_);
   }
-  row.terms = grant.terms;
+  row.terms = row.granted = grant.terms;
   row.proof = grant.proof;
   row.hosts = grant.hosts;
   row.end_ns = end_ns;
@@ -329,7 +330,7 @@ DeskState Desk::state() const {
     const Row& row = rows_[slot];
     if (row.state == LeaseState::live || row.state == LeaseState::tail)
       state.held.push_back(
-          {row.name, row.terms, row.proof, row.end_ns, row.tail_end_ns, row.hosts});
+          {row.name, row.terms, row.granted, row.proof, row.end_ns, row.tail_end_ns, row.hosts});
   }
   return state;
 }

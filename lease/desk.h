@@ -91,6 +91,7 @@ struct DeskState {
   struct Held {
     std::string name;
     Terms terms;
+    Terms granted{};  // before any of it ended or was given back
     std::uint64_t proof = 0;
     TimeNs end_ns = 0, tail_end_ns = 0;
     std::uint32_t hosts = 0;
@@ -176,7 +177,8 @@ class Desk {
     bool active = false;
     bool changed = false;
     LeaseState state = LeaseState::none;
-    Terms terms;  // as granted, or as cut since
+    Terms terms;    // as granted, or as cut since
+    Terms granted;  // what `proof` proves, and so what is claimed
     std::uint64_t proof = 0;
     TimeNs end_ns = 0, tail_end_ns = 0, since_ns = 0;
     std::uint32_t hosts = 0;

@@ -83,7 +83,7 @@ void Desk::watch_fill(std::uint32_t slot, TimeNs now_ns) {
   const bool settled = now_ns - row.filled_ns >= 2 * kMs;  // the fill has reached the bucket
   if (settled && row.usage.level == 0) {
     // Spent: the burst is given back at once, so that the next host may have it.
-    row.terms.burst = 0;
+    row.terms = Terms{};  // the tail as well: it has no rate
     row.fill_left = 0;
     row.must_tell = true;
     change(slot);
@@ -101,7 +101,7 @@ void Desk::drained(std::uint32_t slot, std::uint64_t tokens, TimeNs now_ns) {
   row.draining = false;
   row.returned = std::min<Micro>(row.fill_left, static_cast<Micro>(tokens) * kToken);
   row.fill_left = 0;
-  row.terms.burst = 0;
+  row.terms = Terms{};  // the tail as well: it has no rate
   row.usage.level = 0;
   row.must_tell = true;
   change(slot);

@@ -488,12 +488,18 @@ FairShare::Level FairShare::find_level() const noexcept {
   return tree_->level_at(capacity_ - floor_total_, false);
 }
 
+void FairShare::refresh() const noexcept {
+  if (!stale_) return;
+  level_ = find_level();
+  stale_ = false;
+}
+
 std::int64_t FairShare::share(Slot slot) const noexcept {
-  const Holder& holder = this->holder(slot);
-  if (stale_) {
-    level_ = find_level();
-    stale_ = false;
-  }
+  refresh();
+  return share_of(holder(slot));
+}
+
+std::int64_t FairShare::share_of(const Holder& holder) const noexcept {
   if (level_.plenty) return holder.want;
   const std::int64_t floor = std::min(holder.floor, holder.want);
   const std::int64_t least = level_.floors ? 0 : floor;

@@ -55,6 +55,9 @@ class FairShare {
 
   // The first call after a change finds the level, in O(log n); the others only look at it.
   std::int64_t share(Slot slot) const noexcept;
+  void refresh() const noexcept;
+  // What such a holder would get at the level of the last refresh, whatever has changed since.
+  std::int64_t share_of(const Holder& holder) const noexcept;
 
   // As it counts: amounts and weight inside their ranges.
   const Holder& holder(Slot slot) const noexcept;

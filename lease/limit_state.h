@@ -49,6 +49,7 @@ inline constexpr std::uint32_t kNone = 0xffffffff;
 // the rate, and of a hundred of the burst.
 inline constexpr std::int64_t kReserveRatePer10k = 25;
 inline constexpr std::int64_t kReserveBurstPer100 = 1;
+inline constexpr Micro kReserveBurstFrom = 20 * kToken;
 
 struct LimitState {
   LimitConfig config;
@@ -64,6 +65,7 @@ struct LimitState {
   Micro host_burst = 0;
   Micro total_rate = 0;
   Micro total_burst = 0;
+  Micro beyond_burst = 0;  // what hosts may hold beyond what they claimed
 
   // The server's own bucket. It mints at server_rate, up to server_burst.
   Micro server_rate = 0;
@@ -93,6 +95,16 @@ struct LimitState {
   Micro server_burst_min() const noexcept {
     const Micro kept = std::max(kToken, burst / 100 * kReserveBurstPer100);
     return std::min(burst, std::max(kept, head_need));
+  }
+  // Of the burst, what is never handed out, not even as tokens: the next server may rely on it
+  // before it knows what hosts hold. A burst of a few tokens is too small to be cut.
+  Micro burst_unleased() const noexcept {
+    return burst < kReserveBurstFrom ? 0 : std::max(kToken, burst / 100 * kReserveBurstPer100);
+  }
+  // The most that somebody may ask for at once.
+  Micro need_most() const noexcept {
+    const Micro most = burst - burst_unleased();
+    return most - most % kToken;
   }
   // Mints into the server's bucket up to now.
   void settle(TimeNs now_ns) noexcept {

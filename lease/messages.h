@@ -31,8 +31,9 @@ struct Terms {
 // the server gave with the terms.
 struct Claim {
   LimitId limit = 0;
-  Terms terms;
+  Terms terms;  // what is left of it: the host may have given a part back, or live on its tail
   std::uint64_t proof = 0;
+  Terms granted{};  // what the proof is of; all zero: of `terms`
 };
 
 struct Hello {

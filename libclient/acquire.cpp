@@ -2,6 +2,7 @@
 #include "libclient/client.h"
 
 using weir::client::acquire_slow;
+using weir::client::Attempt;
 using weir::client::refused;
 using namespace weir::shm;
 
@@ -12,9 +13,10 @@ extern "C" weir_status weir_try_acquire(weir_limit* limit, uint32_t n) {
   const std::uint64_t expected = limit->expected.load(std::memory_order_acquire);
   const A64* hot = limit->hot.load(std::memory_order_relaxed);
   if (hot->load(std::memory_order_relaxed) != expected) [[unlikely]]
-    return acquire_slow(*limit, n, WEIR_CRITICAL);
+    return acquire_slow(*limit, n, WEIR_CRITICAL, Attempt::first);
   if ((expected & (kHotStriped | kHotReserve)) != 0) {
-    if ((expected & kHotReserve) != 0) return acquire_slow(*limit, n, WEIR_CRITICAL);
+    if ((expected & kHotReserve) != 0)
+      return acquire_slow(*limit, n, WEIR_CRITICAL, Attempt::first);
     if (take_from_stripe(limit->rseq_area, limit->stripes.load(std::memory_order_relaxed),
                          limit->stripe_count.load(std::memory_order_relaxed), n)) [[likely]]
       return WEIR_ALLOW;
@@ -23,12 +25,14 @@ extern "C" weir_status weir_try_acquire(weir_limit* limit, uint32_t n) {
   const Spend spend = n == 1 ? spend_one(slot) : spend_many(slot, n, 0);
   if (spend == Spend::ok) [[likely]]
     return WEIR_ALLOW;
-  return refused(*limit, n, 0);
+  return refused(*limit, n, 0, Attempt::first);
 }
 
 extern "C" weir_status weir_try_acquire_class(weir_limit* limit, uint32_t n,
                                               int32_t priority_class) {
+  const Attempt attempt = (priority_class & WEIR_RETRY) != 0 ? Attempt::retry : Attempt::first;
+  priority_class &= ~WEIR_RETRY;
   if (limit == nullptr || n == 0 || priority_class < 0 || priority_class >= int32_t{kClasses})
     return WEIR_E_INVALID;
-  return acquire_slow(*limit, n, priority_class);
+  return acquire_slow(*limit, n, priority_class, attempt);
 }

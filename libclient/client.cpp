@@ -241,7 +241,8 @@ weir_status weir_limit_read(weir_limit* limit, weir_limit_info* info) {
   out.agent_alive = current != nullptr && current->agent_alive(current->now_ns()) ? 1 : 0;
   RuleCopy rule;
   if (rule_now(*limit, rule) && !(at.is_private && limit->mode != WEIR_MODE_LOCAL)) {
-    const MintRule in_force = rule.terms.at(out.agent_alive != 0 ? INT64_MIN : now);
+    const bool renewed = out.agent_alive != 0 && rule.cluster_burst == 0;
+    const MintRule in_force = rule.terms.at(renewed ? INT64_MIN : now);
     out.algorithm = static_cast<std::int32_t>(in_force.algorithm);
     out.amount = in_force.amount;
     out.period_ns = in_force.period_ns;

@@ -23,6 +23,9 @@ inline constexpr std::int64_t kAttachRetryNs = 100'000'000;
 inline constexpr std::int64_t kRefusedRetryNs = 1'000'000'000;
 // Without an agent a client mints at most this often for a limit.
 inline constexpr std::int64_t kSelfMintNs = 250'000;
+// A limit that is leased may get its tokens within two round trips of the agent, whatever its lease
+// says now: the guess where nothing better is known.
+inline constexpr std::uint64_t kLeaseGuessNs = 20'000'000;
 inline constexpr std::uint64_t kNoHot = ~0ULL;  // an expected word that no slot ever has
 
 // One pair of segments that a client has seen: the agent's, or plain memory of this process.
@@ -69,6 +72,9 @@ struct weir_limit {
   std::atomic<std::uint32_t> lane_cpus{0};
 
   alignas(64) weir_client* client = nullptr;
+  // The further sets of lanes; none in segments of an older agent.
+  std::atomic<weir::shm::A64*> retried_lane{nullptr};
+  std::atomic<weir::shm::A64*> extra_lane{nullptr};
   std::atomic<const weir::client::Attachment*> attachment{nullptr};
   std::atomic<std::uint32_t> index{0};
   std::atomic<std::uint64_t> seen_flip{0};  // of the table that the name was last looked up in
@@ -122,9 +128,19 @@ void resolve(weir_limit& limit) noexcept;
 void resolve_all(weir_client& client) noexcept;
 bool make_private(weir_limit& limit, const weir_limit_options* options) noexcept;
 
+// How a refusal counts. A host's demand is what it spends and what it refuses the first time.
+enum class Attempt : std::uint32_t {
+  first,
+  retry,   // the caller says that it was refused before
+  silent,  // a call that waits looks again; it is counted once elsewhere
+};
+
 // refuse.cpp. What a refused call does beyond being refused.
-weir_status refused(weir_limit& limit, std::uint64_t n, std::uint64_t reserve) noexcept;
-weir_status acquire_slow(weir_limit& limit, std::uint64_t n, std::int32_t priority_class) noexcept;
+weir_status refused(weir_limit& limit, std::uint64_t n, std::uint64_t reserve,
+                    Attempt attempt) noexcept;
+void count_refusal(weir_limit& limit, std::uint64_t n, Attempt attempt) noexcept;
+weir_status acquire_slow(weir_limit& limit, std::uint64_t n, std::int32_t priority_class,
+                         Attempt attempt) noexcept;
 
 // estimate.cpp
 bool rule_now(const weir_limit& limit, shm::RuleCopy& copy) noexcept;

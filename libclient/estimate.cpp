@@ -1,4 +1,6 @@
 // Reading a limit: its rule, its level, and how long n tokens are likely to take.
+#include <algorithm>
+
 #include "libclient/client.h"
 
 namespace weir::client {
@@ -58,10 +60,13 @@ weir_status estimate_wait(const weir_limit& limit, std::uint64_t n, std::int32_t
     wait_ns = 0;
     return WEIR_OK;
   }
-  // A living agent renews the lease, so the limit's own rule is the one in force.
-  const MintRule in_force = alive ? rule.terms.at(INT64_MIN) : rule.terms.at(now_ns);
+  // A living agent renews the lease that it gives itself, so the limit's own rule is in force. One
+  // that a server gives ends when it says.
+  const bool leased = rule.cluster_burst != 0;
+  const MintRule in_force = rule.terms.at(alive && !leased ? INT64_MIN : now_ns);
   const std::uint64_t need = n + rule.reserve[priority_class];
-  if (need > std::max(rule.terms.burst, in_force.burst)) return WEIR_E_TOO_LARGE;
+  if (need > std::max({rule.terms.burst, in_force.burst, rule.cluster_burst}))
+    return WEIR_E_TOO_LARGE;
   const LiveSlot& live = at.rules.live(limit.index.load(std::memory_order_relaxed));
   const std::uint64_t owed =
       alive ? std::min(live.owed.load(std::memory_order_relaxed), kBurstMax) : 0;
@@ -73,6 +78,8 @@ weir_status estimate_wait(const weir_limit& limit, std::uint64_t n, std::int32_t
   const CounterSlot& slot = *limit.slot.load(std::memory_order_relaxed);
   const Book book = decode_book(slot.book.load(std::memory_order_acquire), now_ns);
   wait_ns = minting_time(in_force, book, need + owed - level, now_ns);
+  if (leased && alive && (owed == 0 || in_force.amount == 0 || need > in_force.burst))
+    wait_ns = std::min(wait_ns, kLeaseGuessNs);
   return WEIR_OK;
 }
 

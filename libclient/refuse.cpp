@@ -95,14 +95,15 @@ std::uint64_t reserve_of(const weir_limit& limit, std::int32_t priority_class) n
 }
 
 // A limit that no agent knows: what the code asked for.
-weir_status acquire_private(weir_limit& limit, std::uint64_t n) noexcept {
+weir_status acquire_private(weir_limit& limit, std::uint64_t n, Attempt attempt) noexcept {
   if (limit.mode == WEIR_MODE_OPEN) return WEIR_ALLOW;
   CounterSlot& slot = *limit.slot.load(std::memory_order_relaxed);
   if (limit.mode == WEIR_MODE_LOCAL) {
     if (spend(slot, n, 0) == Spend::ok) return WEIR_ALLOW;
     if (serve_alone(limit, n, 0) == WEIR_ALLOW) return WEIR_ALLOW;
   }
-  limit.lane.load(std::memory_order_relaxed)->fetch_add(1, std::memory_order_relaxed);
+  if (attempt != Attempt::silent)
+    limit.lane.load(std::memory_order_relaxed)->fetch_add(1, std::memory_order_relaxed);
   return WEIR_DENY;
 }
 
@@ -118,10 +119,21 @@ bool outdated(const weir_limit& limit) noexcept {
 
 }  // namespace
 
-weir_status refused(weir_limit& limit, std::uint64_t n, std::uint64_t reserve) noexcept {
-  count_on_lane(limit.rseq_area, limit.lane.load(std::memory_order_relaxed),
-                limit.lane_stride.load(std::memory_order_relaxed),
-                limit.lane_cpus.load(std::memory_order_relaxed));
+void count_refusal(weir_limit& limit, std::uint64_t n, Attempt attempt) noexcept {
+  if (attempt == Attempt::silent) return;
+  const std::uint32_t stride = limit.lane_stride.load(std::memory_order_relaxed);
+  const std::uint32_t cpus = limit.lane_cpus.load(std::memory_order_relaxed);
+  count_on_lane(limit.rseq_area, limit.lane.load(std::memory_order_relaxed), stride, cpus);
+  const bool retry = attempt == Attempt::retry;
+  if (!retry && n == 1) [[likely]]
+    return;
+  A64* lane = (retry ? limit.retried_lane : limit.extra_lane).load(std::memory_order_relaxed);
+  if (lane != nullptr) count_on_lane(limit.rseq_area, lane, stride, cpus, retry ? 1 : n - 1);
+}
+
+weir_status refused(weir_limit& limit, std::uint64_t n, std::uint64_t reserve,
+                    Attempt attempt) noexcept {
+  count_refusal(limit, n, attempt);
   const std::int64_t heartbeat =
       limit.heartbeat.load(std::memory_order_relaxed)->load(std::memory_order_relaxed);
   if (streak.limit != &limit || streak.heartbeat_mono_ns != heartbeat) {
@@ -137,7 +149,8 @@ weir_status refused(weir_limit& limit, std::uint64_t n, std::uint64_t reserve) n
   return look(limit, n, reserve);
 }
 
-weir_status acquire_slow(weir_limit& limit, std::uint64_t n, std::int32_t priority_class) noexcept {
+weir_status acquire_slow(weir_limit& limit, std::uint64_t n, std::int32_t priority_class,
+                         Attempt attempt) noexcept {
   const Attachment* at = limit.attachment.load(std::memory_order_acquire);
   if (at->is_private) maintain(*limit.client, read_mono_ns());
   const A64* hot = limit.hot.load(std::memory_order_relaxed);
@@ -146,7 +159,7 @@ weir_status acquire_slow(weir_limit& limit, std::uint64_t n, std::int32_t priori
     if (const Busy busy(*limit.client); busy) resolve(limit);
   }
   at = limit.attachment.load(std::memory_order_acquire);
-  if (at->is_private) return acquire_private(limit, n);
+  if (at->is_private) return acquire_private(limit, n, attempt);
 
   const std::uint64_t expected = limit.expected.load(std::memory_order_acquire);
   if (limit.hot.load(std::memory_order_relaxed)->load(std::memory_order_relaxed) != expected)
@@ -158,7 +171,7 @@ weir_status acquire_slow(weir_limit& limit, std::uint64_t n, std::int32_t priori
     return WEIR_ALLOW;
   CounterSlot& slot = *limit.slot.load(std::memory_order_relaxed);
   if (spend(slot, n, reserve) == Spend::ok) return WEIR_ALLOW;
-  return refused(limit, n, reserve);
+  return refused(limit, n, reserve, attempt);
 }
 
 }  // namespace weir::client

@@ -23,6 +23,10 @@ void bind(weir_limit& limit, const Attachment& at, std::uint32_t index, std::uin
   limit.hot.store(&at.rules.hot(index), kRelaxed);
   limit.slot.store(&at.counters.slot(index), kRelaxed);
   limit.lane.store(&at.counters.lane(index), kRelaxed);
+  limit.retried_lane.store(
+      g.lane_sets > kLaneRetried ? &at.counters.lane(index, kLaneRetried) : nullptr, kRelaxed);
+  limit.extra_lane.store(g.lane_sets > kLaneExtra ? &at.counters.lane(index, kLaneExtra) : nullptr,
+                         kRelaxed);
   limit.heartbeat.store(&at.rules.header().heartbeat_mono_ns, kRelaxed);
   limit.lane_stride.store(static_cast<std::uint32_t>(g.lane_stride()), kRelaxed);
   limit.lane_cpus.store(g.cpus, kRelaxed);

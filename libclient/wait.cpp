@@ -35,6 +35,7 @@ struct Wait {
   std::uint32_t bit;   // in the client's mask
   std::uint32_t sequence;
   weir_status answer;
+  Attempt attempt;  // how it counts if it is refused; silent: it has been counted
 };
 static_assert(sizeof(Wait) <= sizeof(weir_wait));
 
@@ -122,9 +123,22 @@ weir_status finish(Wait& wait, weir_status answer) noexcept {
   return answer;
 }
 
+// A wait is one refusal at most, however often it looks. While it stands in the agent's queue it
+// is none: there the agent sees it.
+void count_once(Wait& wait) noexcept {
+  count_refusal(*wait.limit, wait.tokens, wait.attempt);
+  wait.attempt = Attempt::silent;
+}
+
+weir_status refuse(Wait& wait) noexcept {
+  count_once(wait);
+  return finish(wait, WEIR_DENY);
+}
+
 weir_status retry(Wait& wait, std::int64_t now_own_ns, std::uint64_t& poll_after_ns) noexcept {
-  if (acquire_slow(*wait.limit, wait.tokens, wait.priority_class) == WEIR_ALLOW)
+  if (acquire_slow(*wait.limit, wait.tokens, wait.priority_class, Attempt::silent) == WEIR_ALLOW)
     return finish(wait, WEIR_ALLOW);
+  count_once(wait);
   if (now_own_ns >= wait.deadline_own_ns) return finish(wait, WEIR_DENY);
   std::uint64_t likely = 0;
   const weir_status status = estimate_wait(*wait.limit, wait.tokens, wait.priority_class, likely);
@@ -147,7 +161,7 @@ weir_status poll_queue(Wait& wait, std::int64_t now_own_ns, std::uint64_t& poll_
                      wait.limit->attachment.load(std::memory_order_acquire) == wait.attachment;
   const bool refused_by_agent = word != waiter_word(wait.sequence, WaiterState::waiting);
   if (now_own_ns >= wait.deadline_own_ns)
-    return finish(wait, leave_queue(wait) ? WEIR_ALLOW : WEIR_DENY);
+    return leave_queue(wait) ? finish(wait, WEIR_ALLOW) : refuse(wait);
   if (!alive || refused_by_agent) {
     if (leave_queue(wait)) return finish(wait, WEIR_ALLOW);
     wait.stage = Stage::retrying;
@@ -176,6 +190,8 @@ weir_status begin(weir_limit* limit, std::uint32_t n, std::int32_t priority_clas
                   std::uint64_t timeout_ns, Wait& wait, std::uint64_t& wait_ns) noexcept {
   wait = Wait{};
   wait.cell = kNoCell;
+  wait.attempt = (priority_class & WEIR_RETRY) != 0 ? Attempt::retry : Attempt::first;
+  priority_class &= ~WEIR_RETRY;
   wait_ns = 0;
   if (limit == nullptr || n == 0 || priority_class < 0 || priority_class >= int32_t{kClasses})
     return finish(wait, WEIR_E_INVALID);
@@ -192,12 +208,13 @@ weir_status begin(weir_limit* limit, std::uint32_t n, std::int32_t priority_clas
   // without an agent may have minted since, so there the attempt itself decides.
   const Attachment* at = limit->attachment.load(std::memory_order_acquire);
   const bool alive = at->agent_alive(now - at->offset_ns);
-  if ((wait_ns == 0 || !alive) && acquire_slow(*limit, n, priority_class) == WEIR_ALLOW) {
+  if ((wait_ns == 0 || !alive) &&
+      acquire_slow(*limit, n, priority_class, Attempt::silent) == WEIR_ALLOW) {
     wait_ns = 0;
     return finish(wait, WEIR_ALLOW);
   }
   if (estimate_wait(*limit, n, priority_class, wait_ns) != WEIR_OK || wait_ns > timeout_ns)
-    return finish(wait, WEIR_DENY);
+    return refuse(wait);
   wait.attachment = limit->attachment.load(std::memory_order_acquire);
   wait.stage =
       alive && !wait.attachment->is_private && enqueue(wait) ? Stage::queued : Stage::retrying;
@@ -252,8 +269,11 @@ void weir_wait_cancel(weir_wait* opaque) {
   if (opaque == nullptr) return;
   Wait wait = load(*opaque);
   // Tokens that came at the last moment go back.
-  if (wait.stage == Stage::queued && leave_queue(wait)) weir_refund(wait.limit, wait.tokens);
-  if (wait.stage != Stage::none && wait.stage != Stage::finished) finish(wait, WEIR_DENY);
+  if (wait.stage == Stage::queued && leave_queue(wait)) {
+    weir_refund(wait.limit, wait.tokens);
+    wait.attempt = Attempt::silent;
+  }
+  if (wait.stage != Stage::none && wait.stage != Stage::finished) refuse(wait);
   store(*opaque, wait);
 }
 

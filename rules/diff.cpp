@@ -2,8 +2,8 @@
 
 #include <algorithm>
 #include <string_view>
-#include <unordered_map>
 
+#include "rules/diff_parts.h"
 #include "rules/duration.h"
 #include "rules/text.h"
 
@@ -11,13 +11,6 @@ namespace weir {
 namespace {
 
 using shm::Algorithm;
-
-std::string bracketed(const std::vector<std::string>& words) {
-  std::string text = "[";
-  text += join(words);
-  text += "]";
-  return text;
-}
 
 std::string describe_priority(const LimitRule& limit) {
   std::string text;
@@ -30,12 +23,48 @@ std::string describe_priority(const LimitRule& limit) {
 
 void describe_fallback(const LimitRule& limit, Fields& fields) {
   const FallbackRule& fallback = limit.fallback;
+  const bool cluster = limit.scope == LimitScope::cluster;
   fields.emplace_back("fallback.mode", to_text(fallback.mode));
-  if (fallback.mode == shm::Fallback::local) {
+  if (fallback.divided) {
+    fields.emplace_back("fallback.rate", "the limit divided by the hosts");
+  } else if (fallback.mode == shm::Fallback::local) {
     fields.emplace_back("fallback.rate", format_rate({fallback.amount, fallback.period_ns}));
     fields.emplace_back("fallback.burst", std::to_string(fallback.burst));
   }
+  if (cluster) return;
   fields.emplace_back("fallback.after", format_duration_ns(fallback.after_ms * 1'000'000));
+}
+
+void describe_share(std::uint32_t weight, std::uint32_t band, Rate floor, Fields& fields) {
+  fields.emplace_back("weight", std::to_string(weight));
+  fields.emplace_back("band", std::to_string(band));
+  if (floor.period_ns != 0) fields.emplace_back("floor", format_rate(floor));
+}
+
+void describe_cluster(const ClusterLimit& cluster, Fields& fields) {
+  fields.emplace_back("scope", "cluster");
+  fields.emplace_back("threshold", to_text(cluster.threshold));
+  if (!cluster.parent.empty()) {
+    fields.emplace_back("parent", cluster.parent);
+    describe_share(cluster.weight, cluster.band, {cluster.floor_amount, cluster.floor_period_ns},
+                   fields);
+  }
+  std::string hosts;
+  for (const HostShare& host : cluster.hosts) {
+    Fields own{{"match", host.match}};
+    describe_share(host.weight, host.band, {host.floor_amount, host.floor_period_ns}, own);
+    hosts += hosts.empty() ? "{" : ", {";
+    std::string_view separator;
+    for (const auto& [field, value] : own) {
+      hosts += separator;
+      hosts += field;
+      hosts += ": ";
+      hosts += value;
+      separator = ", ";
+    }
+    hosts += "}";
+  }
+  if (!hosts.empty()) fields.emplace_back("hosts", "[" + hosts + "]");
 }
 
 // A description may have several lines; a change is one line of the log.
@@ -44,61 +73,14 @@ std::string on_one_line(std::string text) {
   return text;
 }
 
-// Fields that only one side has come with an empty other side.
-std::vector<FieldChange> compare(const Fields& before, const Fields& after) {
-  std::vector<FieldChange> changes;
-  const auto value_in = [](const Fields& fields, std::string_view name) {
-    for (const auto& [field, value] : fields) {
-      if (field == name) return value;
-    }
-    return std::string{};
-  };
-  for (const auto& [field, value] : before) {
-    const std::string now = value_in(after, field);
-    if (now != value) changes.push_back({field, value, now});
-  }
-  for (const auto& [field, value] : after) {
-    if (value_in(before, field).empty() && !value.empty()) changes.push_back({field, {}, value});
-  }
-  return changes;
-}
-
-template <class Rule>
-using ByName = std::unordered_map<std::string_view, const Rule*>;
-
-template <class Rule>
-ByName<Rule> by_name(const std::vector<Rule>& rules) {
-  ByName<Rule> map;
-  for (const Rule& rule : rules)
-    map.emplace(rule.name, &rule);
-  return map;
-}
-
-void add(std::vector<RuleChange>& changes, const std::string& domain, const std::string& limit,
-         const Fields& before, const Fields& after) {
-  std::vector<FieldChange> fields = compare(before, after);
-  if (fields.empty()) return;
-  const ChangeKind kind = before.empty()  ? ChangeKind::added
-                          : after.empty() ? ChangeKind::removed
-                                          : ChangeKind::changed;
-  changes.push_back({kind, domain, limit, std::move(fields)});
-}
-
-void diff_limits(const std::string& domain, const std::vector<LimitRule>& before,
-                 const std::vector<LimitRule>& after, std::vector<RuleChange>& changes) {
-  const ByName<LimitRule> old_limits = by_name(before);
-  const ByName<LimitRule> new_limits = by_name(after);
-  for (const LimitRule& limit : after) {
-    const auto old = old_limits.find(limit.name);
-    add(changes, domain, limit.name, old == old_limits.end() ? Fields{} : describe(*old->second),
-        describe(limit));
-  }
-  for (const LimitRule& limit : before) {
-    if (!new_limits.contains(limit.name)) add(changes, domain, limit.name, describe(limit), {});
-  }
-}
-
 }  // namespace
+
+std::string bracketed(const std::vector<std::string>& words) {
+  std::string text = "[";
+  text += join(words);
+  text += "]";
+  return text;
+}
 
 Fields describe(const DomainRule& domain) {
   return {{"socket", domain.socket},
@@ -122,36 +104,60 @@ Fields describe(const LimitRule& limit) {
       fields.emplace_back("timezone", limit.timezone);
     }
   }
+  if (limit.scope == LimitScope::cluster) describe_cluster(limit.cluster, fields);
   fields.emplace_back("priority", describe_priority(limit));
-  fields.emplace_back("stripes", to_text(limit.stripes));
+  if (limit.scope == LimitScope::host) fields.emplace_back("stripes", to_text(limit.stripes));
   describe_fallback(limit, fields);
   if (!limit.description.empty()) fields.emplace_back("description", limit.description);
   return fields;
 }
 
 std::vector<RuleChange> diff_rules(const RuleSet& before, const RuleSet& after) {
-  std::vector<RuleChange> changes;
+  ChangeList changes;
   const ByName<DomainRule> old_domains = by_name(before.domains);
   const ByName<DomainRule> new_domains = by_name(after.domains);
   for (const DomainRule& domain : after.domains) {
     const auto old = old_domains.find(domain.name);
     const bool fresh = old == old_domains.end();
-    add(changes, domain.name, {}, fresh ? Fields{} : describe(*old->second), describe(domain));
-    diff_limits(domain.name, fresh ? std::vector<LimitRule>{} : old->second->limits, domain.limits,
-                changes);
+    changes.add(domain.name, {}, fresh ? Fields{} : describe(*old->second), describe(domain));
+    changes.add_limits(domain.name, fresh ? std::vector<LimitRule>{} : old->second->limits,
+                       domain.limits);
   }
   for (const DomainRule& domain : before.domains) {
     if (new_domains.contains(domain.name)) continue;
-    diff_limits(domain.name, domain.limits, {}, changes);
-    add(changes, domain.name, {}, describe(domain), {});
+    changes.add_limits(domain.name, domain.limits, {});
+    changes.add(domain.name, {}, describe(domain), {});
   }
-  return changes;
+  changes.set_place(ChangePlace::cluster);
+  changes.add({}, {}, before.cluster.present ? describe(before.cluster) : Fields{},
+              after.cluster.present ? describe(after.cluster) : Fields{});
+  changes.add_limits({}, before.cluster.limits, after.cluster.limits);
+  return changes.take();
 }
+
+namespace {
+
+std::string where(const RuleChange& change) {
+  const std::string limit = change.limit.empty() ? std::string{} : " " + change.limit;
+  switch (change.place) {
+    case ChangePlace::cluster:
+      return "cluster" + limit;
+    case ChangePlace::server:
+      return "server";
+    case ChangePlace::name_space:
+      return "namespace " + change.domain + limit;
+    case ChangePlace::domain:
+      break;
+  }
+  return limit.empty() ? "domain " + change.domain : change.domain + limit;
+}
+
+}  // namespace
 
 std::string to_string(const RuleChange& change) {
   const bool changed = change.kind == ChangeKind::changed;
   std::string text = changed ? "~ " : change.kind == ChangeKind::added ? "+ " : "- ";
-  text += change.limit.empty() ? "domain " + change.domain : change.domain + " " + change.limit;
+  text += where(change);
   std::string_view separator = ": ";
   for (const FieldChange& field : change.fields) {
     text += separator;

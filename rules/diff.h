@@ -10,6 +10,7 @@
 namespace weir {
 
 enum class ChangeKind { added, removed, changed };
+enum class ChangePlace { domain, cluster, server, name_space };
 
 struct FieldChange {
   std::string field;   // as in the file: "rate", "fallback.mode"
@@ -21,9 +22,10 @@ struct FieldChange {
 
 struct RuleChange {
   ChangeKind kind = ChangeKind::changed;
-  std::string domain;
-  std::string limit;  // empty: the domain itself
+  std::string domain;  // or the namespace; empty for the cluster and the server
+  std::string limit;   // empty: the domain, cluster, server or namespace itself
   std::vector<FieldChange> fields;
+  ChangePlace place = ChangePlace::domain;
 
   bool operator==(const RuleChange&) const = default;
 };
@@ -31,6 +33,7 @@ struct RuleChange {
 // In the order of the new rules, with what was removed after what stayed. Where a rule stands in
 // its file does not count.
 std::vector<RuleChange> diff_rules(const RuleSet& before, const RuleSet& after);
+std::vector<RuleChange> diff_rules(const ServerRules& before, const ServerRules& after);
 
 // "~ default /api/order: rate 300/s -> 400/s, burst 300 -> 400"
 std::string to_string(const RuleChange& change);
@@ -39,5 +42,8 @@ std::string to_string(const RuleChange& change);
 using Fields = std::vector<std::pair<std::string, std::string>>;
 Fields describe(const LimitRule& limit);
 Fields describe(const DomainRule& domain);
+Fields describe(const ClusterRule& cluster);
+Fields describe(const ServerRules& server);
+Fields describe(const NamespaceRule& name_space);
 
 }  // namespace weir

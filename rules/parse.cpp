@@ -11,7 +11,8 @@
 namespace weir {
 namespace {
 
-constexpr std::array<std::string_view, 3> kRootKeys{"version", "domains", "limits"};
+constexpr std::array<std::string_view, 5> kRootKeys{"version", "domains", "limits", "server",
+                                                    "cluster"};
 
 class FileParser {
  public:
@@ -22,7 +23,11 @@ class FileParser {
     if (!map.valid()) return {};
     read_version(map);
     read_domains(map);
+    ParsedCluster cluster = parse_cluster(map, context_);
+    rules_.cluster = std::move(cluster.rule);
+    check_cluster_domain(cluster.domain_place);
     read_limits(map);
+    check_cluster_limits();
     return std::move(rules_);
   }
 
@@ -94,7 +99,72 @@ class FileParser {
     }
   }
 
+  void check_cluster_domain(Place place) {
+    ClusterRule& cluster = rules_.cluster;
+    if (!cluster.present || domain_index_.contains(cluster.domain)) return;
+    std::vector<std::string_view> names;
+    for (const DomainRule& domain : rules_.domains)
+      names.push_back(domain.name);
+    if (place.line == 0) return;  // not given, and nothing says that it is needed
+    context_.reporter.error(place, unknown_word("domain", cluster.domain, names));
+  }
+
+  // The limits that the cluster shares stay apart: the embedded server has them, and they come
+  // back from it as from any other server.
+  void add_cluster_limit(const YamlNode& node, ParsedLimit limit) {
+    ClusterRule& cluster = rules_.cluster;
+    cluster.present = true;
+    if (!cluster.embedded()) {
+      context_.reporter.error(limit.scope_place,
+                              "the limit " + quote(limit.rule.name) +
+                                  " has scope: cluster, and 'server' is elsewhere; it belongs into "
+                                  "that server's rules");
+      return;
+    }
+    const auto [twin, fresh] =
+        limit_lines_.try_emplace(cluster.domain + '\0' + limit.rule.name, limit.rule.line);
+    if (!fresh) {
+      context_.reporter.error(limit.name_place, "the limit " + quote(limit.rule.name) +
+                                                    " exists already, on line " +
+                                                    std::to_string(twin->second));
+      return;
+    }
+    if (cluster.limits.size() == kLimitsPerDomainMax) {
+      context_.reporter.error(node.place, "more than 1024 limits with scope: cluster");
+      return;
+    }
+    cluster.limits.push_back(std::move(limit.rule));
+    parent_places_.push_back(limit.parent_place);
+  }
+
+  void check_cluster_limits() {
+    ClusterRule& cluster = rules_.cluster;
+    if (cluster.limits.empty()) return;
+    std::vector<std::string> host_limits;
+    std::size_t beside = 0;
+    for (const DomainRule& domain : rules_.domains) {
+      if (domain.name == cluster.domain) beside = domain.limits.size();
+      for (const LimitRule& limit : domain.limits)
+        host_limits.push_back(limit.name);
+    }
+    check_parents(cluster.limits, parent_places_, host_limits, context_.reporter);
+    if (!domain_index_.contains(cluster.domain)) {
+      context_.reporter.error({cluster.limits.front().line, 1},
+                              "limits with scope: cluster live in the domain " +
+                                  quote(cluster.domain) +
+                                  ", which is not among 'domains'; cluster.domain names another");
+    } else if (beside + cluster.limits.size() > kLimitsPerDomainMax) {
+      context_.reporter.error({cluster.limits.front().line, 1},
+                              "more than 1024 limits in the domain " + quote(cluster.domain) +
+                                  ", those of the cluster included");
+    }
+  }
+
   void add_limit(const YamlNode& node, ParsedLimit limit) {
+    if (limit.rule.scope == LimitScope::cluster) {
+      add_cluster_limit(node, std::move(limit));
+      return;
+    }
     const auto found = domain_index_.find(limit.domain);
     if (found == domain_index_.end()) {
       report_unknown_domain(limit);
@@ -136,6 +206,7 @@ class FileParser {
   std::unordered_map<std::string, std::size_t> domain_index_;
   std::unordered_map<std::string, int> socket_lines_;
   std::unordered_map<std::string, int> limit_lines_;
+  std::vector<Place> parent_places_;  // of the cluster's limits
 };
 
 RuleSet parse_text(std::string_view text, const ParseOptions& options, Reporter& reporter) {
@@ -151,7 +222,7 @@ RuleSet parse_text(std::string_view text, const ParseOptions& options, Reporter&
                   "the file starts with a byte order mark, which is ignored; save it as "
                   "UTF-8 without one");
   }
-  ParseContext context{options, reporter, {}};
+  ParseContext context{options, reporter};
   return FileParser{context}.parse(*root);
 }
 

@@ -8,6 +8,7 @@
 #include <string_view>
 #include <vector>
 
+#include "rules/cluster.h"
 #include "rules/rules.h"
 
 namespace weir {
@@ -23,17 +24,6 @@ inline constexpr std::string_view kDefaultDomain = "default";
 inline constexpr std::string_view kDefaultSocket = "agent.sock";
 inline constexpr std::string_view kDefaultGroup = "weir";
 
-// Line 0: the file as a whole. Lines and columns count from 1, columns in characters.
-struct Problem {
-  std::string file;
-  int line = 0;
-  int column = 0;
-  std::string message;
-
-  bool operator==(const Problem&) const = default;
-};
-std::string to_string(const Problem& problem);  // "file:line:column: message"
-
 // Who may spend from a set of limits. Users and groups are names or numbers, not yet looked up.
 struct DomainRule {
   std::string name;
@@ -47,13 +37,22 @@ struct DomainRule {
 };
 
 struct RuleSet {
-  std::vector<DomainRule> domains;
+  std::vector<DomainRule> domains;  // with the limits of this host alone
+  ClusterRule cluster;              // and the cluster's
   std::vector<Problem> warnings;
 };
 
 struct ParseResult {
   std::optional<RuleSet> rules;   // absent when there is a problem
   std::vector<Problem> problems;  // in the order of the file, at most kProblemsMax
+  std::size_t problems_left_out = 0;
+
+  bool ok() const noexcept { return rules.has_value(); }
+};
+
+struct ServerParseResult {
+  std::optional<ServerRules> rules;
+  std::vector<Problem> problems;
   std::size_t problems_left_out = 0;
 
   bool ok() const noexcept { return rules.has_value(); }
@@ -66,5 +65,14 @@ struct ParseOptions {
 ParseResult parse_rules(std::string_view text, std::string file_name,
                         const ParseOptions& options = {}) noexcept;
 ParseResult load_rules_file(const std::string& path, const ParseOptions& options = {}) noexcept;
+
+// The same for a server's file.
+ServerParseResult parse_server_rules(std::string_view text, std::string file_name,
+                                     const ParseOptions& options = {}) noexcept;
+ServerParseResult load_server_file(const std::string& path,
+                                   const ParseOptions& options = {}) noexcept;
+// Whether a text looks like a server's file rather than an agent's, broken or not: it has the key
+// 'namespaces' and none of the agent's own.
+bool looks_like_server_file(std::string_view text) noexcept;
 
 }  // namespace weir

@@ -13,17 +13,6 @@ constexpr std::array<std::string_view, 2> kAllowKeys{"users", "groups"};
 constexpr std::size_t kAccountBytesMax = 64;
 constexpr std::uint64_t kAccountNumberMax = 4'294'967'294;  // (uid_t)-1 means nobody at all
 
-bool is_alphanumeric(char c) noexcept {
-  return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');
-}
-
-// Safe in a path, in a metric's label and in a shell.
-bool is_plain_name(std::string_view name, std::size_t bytes_max) noexcept {
-  if (name.empty() || name.size() > bytes_max || !is_alphanumeric(name.front())) return false;
-  return std::all_of(name.begin(), name.end(),
-                     [](char c) { return is_alphanumeric(c) || c == '.' || c == '_' || c == '-'; });
-}
-
 bool is_number(std::string_view text) noexcept {
   return std::all_of(text.begin(), text.end(), [](char c) { return c >= '0' && c <= '9'; });
 }

@@ -13,9 +13,10 @@ namespace {
 
 using shm::Algorithm;
 
-constexpr std::array<std::string_view, 14> kLimitKeys{
-    "name",   "domain", "description", "algorithm", "rate",     "burst",   "slack",
-    "window", "limit",  "calendar",    "timezone",  "priority", "stripes", "fallback"};
+constexpr std::array<std::string_view, 21> kLimitKeys{
+    "name",   "domain",    "description", "algorithm", "rate",     "burst",   "slack",
+    "window", "limit",     "calendar",    "timezone",  "priority", "stripes", "fallback",
+    "scope",  "threshold", "parent",      "weight",    "band",     "floor",   "hosts"};
 constexpr std::array<std::string_view, 4> kFallbackKeys{"mode", "rate", "burst", "after"};
 
 constexpr std::uint64_t kWindowMinNs = 10'000'000;
@@ -294,7 +295,9 @@ void LimitParser::read_priority(LimitRule& rule, bool sized) {
 
 void LimitParser::read_fallback(LimitRule& rule, bool sized) {
   FallbackRule& fallback = rule.fallback;
-  fallback = {shm::Fallback::local, rule.amount, rule.period_ns, rule.burst, kAfterDefaultMs};
+  const bool cluster = rule.scope == LimitScope::cluster;
+  fallback = {shm::Fallback::local,          rule.amount, rule.period_ns, rule.burst,
+              cluster ? 0 : kAfterDefaultMs, cluster};
   const YamlEntry* entry = map_.find("fallback");
   if (entry == nullptr || entry->value->kind == YamlKind::null) return;
   if (entry->value->kind == YamlKind::scalar) {  // the mode alone
@@ -307,6 +310,11 @@ void LimitParser::read_fallback(LimitRule& rule, bool sized) {
     if (const auto index = map.choice("mode", kFallbackNames)) {
       fallback.mode = static_cast<shm::Fallback>(*index);
     }
+    if (cluster && map.has("after")) {
+      map.error("after",
+                "'after' does not go with scope: cluster; the lease of the limit and its tail say "
+                "how long the host's share goes on");
+    }
     const auto after_ns = map.value("after", "10s", [](std::string_view text) {
       Parsed<std::uint64_t> parsed = parse_duration_ns(text);
       if (parsed.value && *parsed.value > kAfterMaxNs) {
@@ -316,11 +324,12 @@ void LimitParser::read_fallback(LimitRule& rule, bool sized) {
       }
       return parsed;
     });
-    if (after_ns) fallback.after_ms = *after_ns / 1'000'000;
+    if (after_ns && !cluster) fallback.after_ms = *after_ns / 1'000'000;
     read_local_fallback(map, rule, sized);
   }
   if (fallback.mode != shm::Fallback::local) {
     fallback.amount = fallback.period_ns = fallback.burst = 0;
+    fallback.divided = false;
   }
 }
 
@@ -350,8 +359,15 @@ void LimitParser::read_local_fallback(const MapReader& map, LimitRule& rule, boo
     return parsed;
   });
   const auto burst = map.value("burst", "100", parse_count);
+  if (fallback.divided && map.has("burst") && !map.has("rate")) {
+    map.error("burst",
+              "'burst' needs 'rate' here; without it every host goes on with its part of "
+              "the limit's rate and burst");
+    return;
+  }
   if (!sized || (map.has("rate") && !rate)) return;
   if (rate) {
+    fallback.divided = false;
     fallback.amount = rate->amount;
     fallback.period_ns = rate->period_ns;
     const std::uint64_t one_period = std::max(rate->amount, full_use_burst(*rate));
@@ -392,9 +408,16 @@ std::optional<ParsedLimit> parse_limit(const YamlNode& node, ParseContext& conte
   const std::string problem = name ? name_problem(*name) : std::string{};
   if (!problem.empty()) map.error("name", "name " + quote(*name) + " " + problem);
 
+  limit.scope_place = map.place_of(map.has("scope") ? "scope" : "name");
+  limit.parent_place = map.place_of(map.has("parent") ? "parent" : "name");
+
   LimitParser parser{map, context};
+  limit.rule.scope = read_scope(map, context);
   parser.read_common(limit.rule);
   const bool sized = parser.read_algorithm(limit.rule);
+  if (limit.rule.scope == LimitScope::cluster) {
+    read_cluster_limit(map, limit.rule, sized, context);
+  }
   parser.read_priority(limit.rule, sized);
   parser.read_fallback(limit.rule, sized);
   if (!name || !problem.empty()) return std::nullopt;

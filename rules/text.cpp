@@ -56,6 +56,13 @@ std::string_view to_text(shm::Fallback mode) noexcept {
   return name_at(kFallbackNames, static_cast<std::size_t>(mode));
 }
 
+std::string_view to_text(LimitScope scope) noexcept {
+  return name_at(kScopeNames, static_cast<std::size_t>(scope));
+}
+std::string_view to_text(LimitThreshold threshold) noexcept {
+  return name_at(kThresholdNames, static_cast<std::size_t>(threshold));
+}
+
 std::optional<std::size_t> index_of(std::span<const std::string_view> names,
                                     std::string_view name) noexcept {
   for (std::size_t i = 0; i < names.size(); ++i) {

@@ -8,6 +8,7 @@
 #include <string>
 #include <string_view>
 
+#include "rules/cluster.h"
 #include "rules/rules.h"
 
 namespace weir {
@@ -18,6 +19,9 @@ inline constexpr std::array<std::string_view, 5> kCalendarNames{"minute", "hour"
                                                                 "month"};
 inline constexpr std::array<std::string_view, 3> kStripeNames{"auto", "on", "off"};
 inline constexpr std::array<std::string_view, 3> kFallbackNames{"local", "open", "closed"};
+inline constexpr std::array<std::string_view, 2> kScopeNames{"host", "cluster"};
+inline constexpr std::array<std::string_view, 2> kThresholdNames{"global", "per_host"};
+inline constexpr std::array<std::string_view, 3> kTlsClientsNames{"none", "optional", "required"};
 // In the order of LimitRule::reserve_permille.
 inline constexpr std::array<std::string_view, shm::kClasses> kClassNames{
     "critical_plus", "critical", "sheddable_plus", "sheddable"};
@@ -26,6 +30,8 @@ std::string_view to_text(shm::Algorithm algorithm) noexcept;
 std::string_view to_text(CalendarUnit unit) noexcept;
 std::string_view to_text(StripeMode mode) noexcept;
 std::string_view to_text(shm::Fallback mode) noexcept;
+std::string_view to_text(LimitScope scope) noexcept;
+std::string_view to_text(LimitThreshold threshold) noexcept;
 
 std::optional<std::size_t> index_of(std::span<const std::string_view> names,
                                     std::string_view name) noexcept;

@@ -12,8 +12,9 @@ set -euo pipefail
 
 readonly kBuild=(
   g++ cmake ninja-build ccache pkg-config make git ca-certificates python3 tzdata
-  libboost1.81-dev libprotobuf-dev protobuf-compiler libspdlog-dev prometheus-cpp-dev
+  libboost1.81-dev libssl-dev libprotobuf-dev protobuf-compiler libspdlog-dev prometheus-cpp-dev
   libcli11-dev libyaml-cpp-dev nlohmann-json3-dev libncurses-dev libsystemd-dev zlib1g-dev
+  libsqlite3-dev libsqlitecpp-dev
   libgtest-dev libgmock-dev libbenchmark-dev
 )
 # prometheus brings promtool; its service is not wanted and gets masked.

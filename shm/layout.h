@@ -25,7 +25,7 @@ static_assert(S64::is_always_lock_free && sizeof(S64) == 8 && alignof(S64) == 8)
 inline constexpr std::uint64_t kRulesMagic = 0x31534c5552524557ULL;     // "WERRULS1"
 inline constexpr std::uint64_t kCountersMagic = 0x3153524e55434557ULL;  // "WECUNRS1"
 inline constexpr std::uint32_t kMajor = 1;
-inline constexpr std::uint32_t kMinor = 0;
+inline constexpr std::uint32_t kMinor = 1;
 // Adjacent-line prefetch makes two neighbouring 64-byte lines travel together.
 inline constexpr std::size_t kLineBytes = 128;
 inline constexpr std::size_t kPageBytes = 4096;
@@ -35,6 +35,7 @@ inline constexpr std::uint32_t kLimitsMax = 4096;
 inline constexpr std::uint32_t kCpusMax = 1024;
 inline constexpr std::uint32_t kStripeSetsMax = 1024;
 inline constexpr std::uint32_t kWaitersMax = 65536;
+inline constexpr std::uint32_t kLaneSetsMax = 16;
 inline constexpr std::size_t kNameBytesMax = 127;  // of a limit's name, without the final zero
 inline constexpr std::uint32_t kClasses = 4;  // critical_plus, critical, sheddable_plus, sheddable
 inline constexpr std::uint64_t kBurstMax = 1ULL << 40;
@@ -124,8 +125,10 @@ struct alignas(kLineBytes) RuleSlot {
   A64 reserve[kClasses];  // tokens that a class leaves to the classes above it
   A32 stripe_set;         // 1-based; 0 means not striped
   A32 stripes;            // how many CPUs have a stripe in the set
-  A64 reserved[2];
-  char name[128];  // zero-terminated
+  // Since 1.1, and zero before.
+  A64 tail_burst_plus_1;  // the most that the bucket may hold in the tail, and 1; 0: as burst
+  A64 cluster_burst;      // of a leased limit: the whole cluster's burst; 0: not leased
+  char name[128];         // zero-terminated
   std::uint8_t reserved1[512 - 264];
 };
 static_assert(sizeof(RuleSlot) == 512);
@@ -133,6 +136,8 @@ static_assert(offsetof(RuleSlot, amount) == 16);
 static_assert(offsetof(RuleSlot, safe_burst) == 72);
 static_assert(offsetof(RuleSlot, reserve) == 80);
 static_assert(offsetof(RuleSlot, stripe_set) == 112);
+static_assert(offsetof(RuleSlot, tail_burst_plus_1) == 120);
+static_assert(offsetof(RuleSlot, cluster_burst) == 128);
 static_assert(offsetof(RuleSlot, name) == 136);
 
 // What changes while a limit lives, each word alone.
@@ -180,12 +185,14 @@ struct alignas(kLineBytes) CountersHeader {
   A32 cpus;  // refusal lanes are cpus + 1, a stripe set has cpus cells
   A32 stripe_sets;
   A32 waiters;
-  std::uint8_t reserved0[kLineBytes - 56];
+  A32 lane_sets;  // since 1.1; 0 means 1: refusal lanes alone
+  std::uint8_t reserved0[kLineBytes - 60];
   A64 office;  // who may mint in this domain: holder and expiry, see shm/office.h
   std::uint8_t reserved1[kPageBytes - kLineBytes - 8];
 };
 static_assert(sizeof(CountersHeader) == kPageBytes);
 static_assert(offsetof(CountersHeader, header_bytes) == 32);
+static_assert(offsetof(CountersHeader, lane_sets) == 56);
 static_assert(offsetof(CountersHeader, office) == 128);
 
 // The bucket's word: the number of the mint that may deliver, above a count of tokens with a
@@ -272,11 +279,18 @@ struct RulesGeometry {
   }
 };
 
+// What the lanes of each set count. Only the first set is in segments of version 1.0.
+inline constexpr std::uint32_t kLaneRefused = 0;  // refused calls, retries among them
+inline constexpr std::uint32_t kLaneRetried = 1;  // those that their caller said were retries
+inline constexpr std::uint32_t kLaneExtra = 2;  // tokens that the others asked for beyond one each
+inline constexpr std::uint32_t kLaneSets = 3;
+
 struct CountersGeometry {
   std::uint32_t limits_max = 0;
   std::uint32_t cpus = 0;
   std::uint32_t stripe_sets = 0;
   std::uint32_t waiters = 0;
+  std::uint32_t lane_sets = 1;
 
   constexpr std::size_t slot_offset() const noexcept { return sizeof(CountersHeader); }
   // Lane `cpus` is shared by threads that cannot learn their CPU.
@@ -286,15 +300,26 @@ struct CountersGeometry {
   constexpr std::size_t lane_offset() const noexcept {
     return slot_offset() + sizeof(CounterSlot) * limits_max;
   }
-  constexpr std::size_t stripe_offset() const noexcept {
-    return lane_offset() + lane_stride() * (std::size_t{cpus} + 1);
+  // All lanes of one set.
+  constexpr std::size_t lane_set_bytes() const noexcept {
+    return lane_stride() * (std::size_t{cpus} + 1);
   }
+  constexpr std::size_t stripe_offset() const noexcept { return lane_offset() + lane_set_bytes(); }
   constexpr std::size_t waiter_offset() const noexcept {
     return stripe_offset() + sizeof(StripeCell) * stripe_sets * cpus;
   }
   constexpr std::size_t bytes() const noexcept {
     const std::size_t end = waiter_offset() + sizeof(WaiterCell) * waiters;
     return (end + kPageBytes - 1) / kPageBytes * kPageBytes;
+  }
+  // The further sets lie behind all that a reader of version 1.0 knows, and are not in the size
+  // that the header states, so that it takes the segment for one of its own.
+  constexpr std::size_t set_offset(std::uint32_t set) const noexcept {
+    return set == 0 ? lane_offset() : bytes() + lane_set_bytes() * (set - 1);
+  }
+  constexpr std::size_t bytes_with_sets() const noexcept {
+    const std::size_t end = set_offset(lane_sets);
+    return lane_sets <= 1 ? bytes() : (end + kPageBytes - 1) / kPageBytes * kPageBytes;
   }
 };
 

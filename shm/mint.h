@@ -45,12 +45,15 @@ struct MintRule {
   std::int64_t until_mono_ns = kForever;  // the rule holds before this instant
 };
 
+inline constexpr std::uint64_t kTailBurstAsRule = UINT64_MAX;
+
 // A limit's own rule and what follows it when nobody renews the lease.
 struct LimitTerms {
   Algorithm algorithm = Algorithm::none;
   Fallback fallback = Fallback::closed;
   std::uint64_t amount = 0, period_ns = 0, burst = 0;
   std::uint64_t tail_amount = 0, tail_period_ns = 0;
+  std::uint64_t tail_burst = kTailBurstAsRule;
   std::uint64_t safe_amount = 0, safe_period_ns = 0, safe_burst = 0;
   std::int64_t lease_end_mono_ns = 0, tail_end_mono_ns = 0, edge_mono_ns = 0;
 
@@ -59,7 +62,8 @@ struct LimitTerms {
     if (mono_ns < lease_end_mono_ns)
       return {algorithm, amount, period_ns, burst, edge_mono_ns, lease_end_mono_ns};
     if (mono_ns < tail_end_mono_ns)
-      return {algorithm, tail_amount, tail_period_ns, burst, edge_mono_ns, tail_end_mono_ns};
+      return {algorithm,    tail_amount,     tail_period_ns, std::min(tail_burst, burst),
+              edge_mono_ns, tail_end_mono_ns};
     if (fallback != Fallback::local)
       return {algorithm, 0, period_ns, burst, edge_mono_ns, kForever};
     return {algorithm, safe_amount, safe_period_ns, safe_burst, edge_mono_ns, kForever};
@@ -78,6 +82,7 @@ struct LimitTerms {
 
 struct MintPlan {
   std::uint64_t pay = 0;     // tokens to deliver after the claim
+  std::uint64_t fold = 0;    // of them refunds
   std::uint64_t left = 0;    // what of the level is believed
   std::int64_t time_ns = 0;  // the book's new entries
   std::uint64_t level = 0;
@@ -178,6 +183,7 @@ constexpr MintPlan plan_mint(const MintRule& rule, const Book& book, std::uint64
   // void. Kept for later, a refund into a full bucket would be paid beside what time pays.
   const std::uint64_t room = rule.burst - std::min(most + plan.pay, rule.burst);
   const std::uint64_t fold = std::min(returned, room);
+  plan.fold = fold;
   plan.pay += fold;
   plan.level += fold;
   // Filled by a refund: the time since the last whole token is gone like any time when full.
@@ -225,19 +231,24 @@ inline void open_gate(CounterSlot& slot) noexcept {
   slot.epoch.fetch_add(1, std::memory_order_release);
 }
 
+// Whether the newest refusal is noted and nothing was added since.
+inline bool gate_shut(const CounterSlot& slot) noexcept {
+  return slot.closed.load(std::memory_order_relaxed) >> 24 ==
+         (slot.epoch.load(std::memory_order_relaxed) & (~0ULL >> 24));
+}
+
 // Opens a gate that is shut over more than it shows, whoever filled the bucket: a minter that was
 // killed between its delivery and this would otherwise leave a full bucket shut for ever.
 inline void reopen_gate(CounterSlot& slot) noexcept {
-  const std::uint64_t closed = slot.closed.load(std::memory_order_relaxed);
-  const std::uint64_t epoch = slot.epoch.load(std::memory_order_relaxed);
-  if (closed >> 24 == (epoch & (~0ULL >> 24)) && bucket_level(slot) > (closed & kGateLevelMax))
-    open_gate(slot);
+  const std::uint64_t noted = slot.closed.load(std::memory_order_relaxed) & kGateLevelMax;
+  if (gate_shut(slot) && bucket_level(slot) > noted) open_gate(slot);
 }
 
 struct MintResult {
   std::uint64_t delivered = 0;
-  std::uint64_t lost = 0;  // claimed, and then a later mint was first
-  bool forged = false;     // tokens that nobody minted were taken out
+  std::uint64_t folded = 0;  // of them refunds
+  std::uint64_t lost = 0;    // claimed, and then a later mint was first
+  bool forged = false;       // tokens that nobody minted were taken out
   bool moved_in = false;
   std::uint64_t level = 0;  // as entered in the book
 };
@@ -286,6 +297,7 @@ MintResult mint(CounterSlot& slot, const LimitTerms& terms, const Elsewhere& els
     if (plan.pay > 0) slot.minted_total.fetch_add(plan.pay, std::memory_order_relaxed);
     if (plan.lowered > 0) slot.cut_total.fetch_add(plan.lowered, std::memory_order_relaxed);
     result.delivered += plan.pay;
+    result.folded += plan.fold;
     result.moved_in = result.moved_in || move_in > 0;
     move_in = 0;
     if (!plan.more) break;

@@ -102,20 +102,21 @@ aborted:
 }
 static_assert(sizeof(StripeCell) == 1 << 7);
 
-// Adds one to lane[cpu], `stride` bytes apart.
+// Adds n to lane[cpu], `stride` bytes apart.
 __attribute__((always_inline)) inline Sequence add_sequence(std::ptrdiff_t area, A64* lanes,
-                                                            std::size_t stride,
-                                                            std::uint64_t cpus) noexcept {
-  asm goto(WEIR_RSEQ_TABLE
-           "movl %%fs:4(%[area]), %%eax\n\t"
-           "cmpq %[cpus], %%rax\n\t"
-           "jae %l[dry]\n\t"
-           "imulq %[stride], %%rax\n\t"
-           "incq (%[lanes], %%rax)\n\t" WEIR_RSEQ_ABORT
-           :
-           : [area] "r"(area), [lanes] "r"(lanes), [stride] "r"(stride), [cpus] "r"(cpus)
-           : "memory", "cc", "rax"
-           : dry, aborted);
+                                                            std::size_t stride, std::uint64_t cpus,
+                                                            std::uint64_t n) noexcept {
+  asm goto(
+      WEIR_RSEQ_TABLE
+      "movl %%fs:4(%[area]), %%eax\n\t"
+      "cmpq %[cpus], %%rax\n\t"
+      "jae %l[dry]\n\t"
+      "imulq %[stride], %%rax\n\t"
+      "addq %[n], (%[lanes], %%rax)\n\t" WEIR_RSEQ_ABORT
+      :
+      : [area] "r"(area), [lanes] "r"(lanes), [stride] "r"(stride), [cpus] "r"(cpus), [n] "r"(n)
+      : "memory", "cc", "rax"
+      : dry, aborted);
   return Sequence::done;
 dry:
   return Sequence::dry;
@@ -147,13 +148,13 @@ inline bool take_from_stripe(std::ptrdiff_t, StripeCell*, std::uint32_t, std::ui
 
 #endif
 
-// Counts one event on this CPU's lane; on the last lane, by an atomic, where the CPU is unknown.
-inline void count_on_lane(std::ptrdiff_t area, A64* lanes, std::size_t stride,
-                          std::uint32_t cpus) noexcept {
+// Counts n events on this CPU's lane; on the last lane, by an atomic, where the CPU is unknown.
+inline void count_on_lane(std::ptrdiff_t area, A64* lanes, std::size_t stride, std::uint32_t cpus,
+                          std::uint64_t n = 1) noexcept {
 #if WEIR_HAS_RSEQ
   if (area != 0) [[likely]]
     for (int i = 0; i < kStripeAttemptsMax; ++i) {
-      const auto result = detail::add_sequence(area, lanes, stride, cpus);
+      const auto result = detail::add_sequence(area, lanes, stride, cpus, n);
       if (result == detail::Sequence::done) [[likely]]
         return;
       if (result == detail::Sequence::dry) break;
@@ -162,7 +163,7 @@ inline void count_on_lane(std::ptrdiff_t area, A64* lanes, std::size_t stride,
   (void)area;
 #endif
   auto* last = reinterpret_cast<A64*>(reinterpret_cast<std::byte*>(lanes) + stride * cpus);
-  last->fetch_add(1, std::memory_order_relaxed);
+  last->fetch_add(n, std::memory_order_relaxed);
 }
 
 }  // namespace weir::shm

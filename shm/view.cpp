@@ -1,5 +1,6 @@
 #include "shm/view.h"
 
+#include <algorithm>
 #include <cstring>
 
 namespace weir::shm {
@@ -25,6 +26,7 @@ void copy_slot(const RuleSlot& slot, const LiveSlot& live, RuleCopy& copy) noexc
   terms.burst = read(slot.burst);
   terms.tail_amount = read(slot.tail_amount);
   terms.tail_period_ns = read(slot.tail_period_ns);
+  terms.tail_burst = read(slot.tail_burst_plus_1) - 1;  // 0 becomes kTailBurstAsRule
   terms.safe_amount = read(slot.safe_amount);
   terms.safe_period_ns = read(slot.safe_period_ns);
   terms.safe_burst = read(slot.safe_burst);
@@ -33,6 +35,7 @@ void copy_slot(const RuleSlot& slot, const LiveSlot& live, RuleCopy& copy) noexc
   terms.edge_mono_ns = read(live.edge_mono_ns);
   for (std::uint32_t i = 0; i < kClasses; ++i)
     copy.reserve[i] = read(slot.reserve[i]);
+  copy.cluster_burst = read(slot.cluster_burst);
   copy.stripe_set = read(slot.stripe_set);
   copy.stripes = read(slot.stripes);
   std::memcpy(copy.name, slot.name, sizeof(copy.name));
@@ -73,6 +76,7 @@ void format_counters(std::byte* base, const CountersGeometry& geometry,
   h.cpus.store(geometry.cpus, kRelaxed);
   h.stripe_sets.store(geometry.stripe_sets, kRelaxed);
   h.waiters.store(geometry.waiters, kRelaxed);
+  h.lane_sets.store(geometry.lane_sets, kRelaxed);
   h.version.store(version_word(kMajor, kMinor), std::memory_order_release);
 }
 
@@ -107,7 +111,7 @@ Result<CountersGeometry> validate_counters(std::span<const std::byte> bytes) noe
     return wrong(Errc::bad_magic, "counters segment: wrong magic");
   if (version >> 32 != kMajor)
     return wrong(Errc::wrong_major, "counters segment: made by another major version of weir");
-  const CountersGeometry g{read(h.limits_max), read(h.cpus), read(h.stripe_sets), read(h.waiters)};
+  CountersGeometry g{read(h.limits_max), read(h.cpus), read(h.stripe_sets), read(h.waiters)};
   if (g.limits_max == 0 || g.limits_max > kLimitsMax || g.cpus > kCpusMax ||
       g.stripe_sets > kStripeSetsMax || g.waiters > kWaitersMax)
     return wrong(Errc::bad_geometry, "counters segment: counts out of range");
@@ -117,6 +121,9 @@ Result<CountersGeometry> validate_counters(std::span<const std::byte> bytes) noe
                  "counters segment: slot sizes differ from this major version's");
   if (g.bytes() > bytes.size() || read(h.segment_bytes) != g.bytes())
     return wrong(Errc::bad_geometry, "counters segment: size does not fit its counts");
+  g.lane_sets = std::max(read(h.lane_sets), 1U);
+  if (g.lane_sets > kLaneSetsMax || g.bytes_with_sets() > bytes.size())
+    return wrong(Errc::bad_geometry, "counters segment: too small for its lanes");
   return g;
 }
 

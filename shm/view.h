@@ -85,8 +85,8 @@ class CountersView {
     return at<CounterSlot>(geometry_.slot_offset() + sizeof(CounterSlot) * index);
   }
   // The limit's counter on lane 0; lane_stride() bytes further lies that of the next lane.
-  A64& lane(std::uint32_t index) const noexcept {
-    return at<A64>(geometry_.lane_offset() + sizeof(A64) * index);
+  A64& lane(std::uint32_t index, std::uint32_t set = kLaneRefused) const noexcept {
+    return at<A64>(geometry_.set_offset(set) + sizeof(A64) * index);
   }
   // `set` counts from 1, as in RuleSlot.
   StripeCell* stripes(std::uint32_t set) const noexcept {
@@ -96,13 +96,17 @@ class CountersView {
   WaiterCell& waiter(std::uint32_t index) const noexcept {
     return at<WaiterCell>(geometry_.waiter_offset() + sizeof(WaiterCell) * index);
   }
-  std::uint64_t refused(std::uint32_t index) const noexcept {
+  // What the lanes of a set come to; 0 where the segment has no such set.
+  std::uint64_t count(std::uint32_t set, std::uint32_t index) const noexcept {
+    if (set >= geometry_.lane_sets) return 0;
     std::uint64_t sum = 0;
     for (std::uint32_t cpu = 0; cpu <= geometry_.cpus; ++cpu)
-      sum += at<A64>(geometry_.lane_offset() + geometry_.lane_stride() * cpu + sizeof(A64) * index)
-                 .load(std::memory_order_relaxed);
+      sum +=
+          at<A64>(geometry_.set_offset(set) + geometry_.lane_stride() * cpu + sizeof(A64) * index)
+              .load(std::memory_order_relaxed);
     return sum;
   }
+  std::uint64_t refused(std::uint32_t index) const noexcept { return count(kLaneRefused, index); }
 
  private:
   template <class T>
@@ -119,12 +123,14 @@ struct RuleCopy {
   std::uint32_t generation = 0;
   LimitTerms terms;
   std::uint64_t reserve[kClasses] = {};
+  std::uint64_t cluster_burst = 0;  // of a leased limit
   std::uint32_t stripe_set = 0;
   std::uint32_t stripes = 0;
   char name[kNameBytesMax + 1] = {};
 };
 
-// Writes headers over zeroed bytes; the version word goes last. `bytes` must hold geometry.bytes().
+// Writes headers over zeroed bytes; the version word goes last. There must be geometry.bytes(), or
+// bytes_with_sets(), of them.
 void format_rules(std::byte* base, const RulesGeometry& geometry, std::uint64_t agent_epoch,
                   std::uint64_t counters_id, std::uint64_t stale_after_ns,
                   std::uint64_t client_term_ns) noexcept;

@@ -53,10 +53,17 @@ class AdminServer::Session : public std::enable_shared_from_this<Session> {
     if (!payload) return read();
     v1::AdminRequest request;
     v1::AdminResponse response;
-    if (!net::decode_payload(*payload, request))
+    if (!net::decode_payload(*payload, request)) {
       response.set_error("the request is not an AdminRequest; use the weir of this version");
-    else
-      response = server_.handler_(request, may_change_);
+      return answer(response);
+    }
+    server_.handler_(request, may_change_,
+                     [weak = weak_from_this()](const v1::AdminResponse& answered) {
+                       if (const auto self = weak.lock()) self->answer(answered);
+                     });
+  }
+
+  void answer(const v1::AdminResponse& response) {
     answer_ = net::encode_frame(response);
     if (answer_.empty()) return end();
     asio::async_write(

@@ -20,8 +20,10 @@ inline constexpr int kAdminIdleSeconds = 60;
 
 class AdminServer {
  public:
+  // Takes the answer, now or later, once. Later it may find that nobody waits any more.
+  using Reply = std::function<void(v1::AdminResponse)>;
   // `may_change`: root or the agent's own user. Others are told that they may only read.
-  using Handler = std::function<v1::AdminResponse(const v1::AdminRequest&, bool may_change)>;
+  using Handler = std::function<void(const v1::AdminRequest&, bool may_change, Reply)>;
   // Whether a user may read at all, by uid, gid and further groups, as the kernel says.
   using Reader = std::function<bool(int fd)>;
 

@@ -21,6 +21,8 @@ struct Options {
   ListOptions list;
   ShowOptions show;
   TopOptions top;
+  TopOptions cluster_top;
+  std::string cluster_limit;
   TakeOptions take;
   std::string take_wait;
   RulesOptions rules;
@@ -155,6 +157,20 @@ void add_rules(CLI::App& app, Options& options) {
   diff->add_flag("--exit-code", options.rules.exit_code, "Exit 1 when something would change");
 }
 
+void add_cluster(CLI::App& app, Options& options) {
+  auto* cluster = app.add_subcommand("cluster", "What the token server knows of limits and hosts");
+  cluster->require_subcommand(1);
+  cluster->add_subcommand("status", "The server and all limits of the namespace");
+  auto* hosts = cluster->add_subcommand("hosts", "Who wants, has and spends what of a limit");
+  hosts->add_option("NAME", options.cluster_limit, "The limit; without one, all hosts")
+      ->type_name("");
+  auto* top = cluster->add_subcommand("top", "The limits of the cluster, live");
+  add_number(*top, "-d,--delay", options.cluster_top.interval_s, 0.1, 60.0, "SECONDS",
+             "Time between two looks, at most 60 (1)");
+  add_choice(*top, "--sort", options.cluster_top.sort, sort_words(), "Order; waiting: by wanted");
+  top->add_flag("--once", options.cluster_top.once, "Print one screen as text and end");
+}
+
 void add_helping(CLI::App& app, Options& options) {
   auto* doctor = app.add_subcommand("doctor", "Find what is wrong with an installation");
   doctor->add_option("--rules", options.doctor.rules_file, "Check this rules file")
@@ -184,6 +200,7 @@ void build(CLI::App& app, Options& options) {
   add_reading(app, options);
   add_take(app, options);
   add_rules(app, options);
+  add_cluster(app, options);
   add_helping(app, options);
 }
 
@@ -199,6 +216,12 @@ int run_rules(const CLI::App& rules, const Context& context, const RulesOptions&
   return cmd_rules_diff(context, options);
 }
 
+int run_cluster(const CLI::App& cluster, const Context& context, const Options& options) {
+  if (cluster.got_subcommand("status")) return cmd_cluster_status(context);
+  if (cluster.got_subcommand("hosts")) return cmd_cluster_hosts(context, options.cluster_limit);
+  return cmd_cluster_top(context, options.cluster_top);
+}
+
 int dispatch(const CLI::App& app, const Context& context, Options& options, const Host& host) {
   const CLI::App& command = *app.get_subcommands().front();
   const std::string& name = command.get_name();
@@ -208,6 +231,7 @@ int dispatch(const CLI::App& app, const Context& context, Options& options, cons
   if (name == "top") return cmd_top(context, options.top);
   if (name == "clients") return cmd_clients(context);
   if (name == "take") return cmd_take(context, options.take, host.run_command);
+  if (name == "cluster") return run_cluster(command, context, options);
   if (name == "rules") return run_rules(command, context, options.rules);
   if (name == "doctor") return cmd_doctor(context, options.doctor);
   if (name == "bench") return cmd_bench(context, options.bench);

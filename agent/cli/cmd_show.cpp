@@ -1,6 +1,7 @@
 // weir show: one limit, explained.
 #include <ostream>
 
+#include "agent/cli/cluster_view.h"
 #include "agent/cli/commands.h"
 #include "agent/cli/explain.h"
 #include "agent/cli/json.h"
@@ -63,6 +64,25 @@ void print_waiting_clients(const Context& context, const std::string& domain) {
   table.print(context);
 }
 
+// Who else shares a leased limit: the server knows, if it answers.
+struct Others {
+  std::vector<v1::HostReport> hosts;
+  std::string own_host;
+};
+
+Others others_of(const Context& context, const v1::LimitStatus& limit) {
+  Others others;
+  if (!limit.has_lease()) return others;
+  v1::AdminRequest request;
+  request.mutable_status();
+  const auto status = context.ask(request);
+  if (!status || !status->has_status() || !status->status().upstream().answering()) return others;
+  others.own_host = status->status().upstream().host();
+  if (auto answer = ask_cluster(context, v1::CLUSTER_TOPIC_HOSTS, limit.name()))
+    others.hosts = std::move(answer->hosts);
+  return others;
+}
+
 }  // namespace
 
 int cmd_show(const Context& context, const ShowOptions& options) {
@@ -85,7 +105,8 @@ int cmd_show(const Context& context, const ShowOptions& options) {
   for (const auto& limit : *limits) {
     if (!first) context.out << '\n';
     first = false;
-    print_paragraphs(context, explain(context, limit));
+    const Others others = others_of(context, limit);
+    print_paragraphs(context, explain(context, limit, others.hosts, others.own_host));
     if (limit.waiting() != 0) print_waiting_clients(context, limit.domain());
   }
   return kExitOk;

@@ -70,6 +70,53 @@ void add_fallback(const Context& context, const v1::StatusResponse& status, Fact
                Style::bad});
 }
 
+Cell server_words(const Context& context, const v1::UpstreamStatus& up) {
+  const std::string where =
+      (up.embedded() ? "embedded in this agent" : "at " + context.escaped(up.address()));
+  const std::string heard =
+      up.heard_ever() ? "heard " + format_ago(up.heard_ms_ago()) : "never heard";
+  if (up.answering())
+    return {where + ", weir " + context.escaped(up.server_version()) + ", answers; " + heard +
+            (up.learning() ? "; learning, so that nobody gets more than it has yet" : "")};
+  if (up.connected()) return {where + ", does not answer in time; " + heard, Style::bad};
+  const std::string why =
+      up.last_error().empty() ? std::string() : ": " + context.escaped(up.last_error());
+  return {where + ", not connected (" + context.escaped(up.link_state()) + ")" + why + "; " + heard,
+          Style::bad};
+}
+
+void add_upstream(const Context& context, const v1::UpstreamStatus& up, Facts& facts) {
+  facts.add("Token server", server_words(context, up));
+  facts.add("Cluster", "namespace " + context.escaped(up.namespace_name()) + ", " +
+                           plural(up.limits(), "limit", "limits") + " in domain " +
+                           context.escaped(up.domain()) + "; this host is " +
+                           context.escaped(up.host()) + ", one of " + std::to_string(up.hosts()));
+  facts.add(
+      "Requests",
+      {format_count(up.ok_total()) + " answered, " + format_count(up.busy_total()) + " busy, " +
+           format_count(up.timeout_total()) + " late, " + format_count(up.refused_total()) +
+           " refused (" + format_per_s(up.success_ratio() * 100) + " % good); round trip " +
+           format_duration(up.round_trip_last_us() * 1000) + " (99 %: up to " +
+           format_duration(up.round_trip_p99_us() * 1000) + ")",
+       up.success_ratio() < 0.99 ? Style::warn : Style::plain});
+  const std::string before = format_duration(std::min(up.fallback_total_ms(), kMsMax) * 1'000'000) +
+                             " in all, " + plural(up.fallback_starts_total(), "time", "times");
+  if (up.fallback())
+    facts.add(
+        "Without server",
+        {"limits of the cluster go by their tails and fallbacks, for " +
+             format_duration(std::min(up.fallback_ms(), kMsMax) * 1'000'000) + " now; " + before,
+         Style::bad});
+  else
+    facts.add("Without server",
+              up.fallback_starts_total() == 0 ? std::string("never so far") : "not now; " + before);
+  for (const std::string& name : up.conflicts())
+    facts.add("Conflict", {context.escaped(name) +
+                               " is in the rules file and comes from the server, too; the file's "
+                               "is in force",
+                           Style::warn});
+}
+
 void add_rules(const Context& context, const v1::StatusResponse& status, Facts& facts) {
   facts.add("Rules", context.escaped(status.rules_file()) + ", generation " +
                          std::to_string(status.rules_generation()) + ", loaded " +
@@ -132,6 +179,7 @@ int cmd_status(const Context& context) {
                      late ? Style::warn : Style::plain});
   facts.add("Counters",
             status.counters_adopted() ? "kept from an earlier run" : "made by this run");
+  if (status.has_upstream()) add_upstream(context, status.upstream(), facts);
   add_fallback(context, status, facts);
   add_cpu(context, status.cpu(), facts);
   facts.add("HTTP", status.http_address().empty() ? "off" : context.escaped(status.http_address()));

@@ -64,6 +64,11 @@ int cmd_rules_check(const Context& context, const RulesOptions& options);
 int cmd_rules_apply(const Context& context, const RulesOptions& options);
 int cmd_rules_diff(const Context& context, const RulesOptions& options);
 
+// Ask the token server, through the agent.
+int cmd_cluster_status(const Context& context);
+int cmd_cluster_hosts(const Context& context, const std::string& limit);  // empty: all hosts
+int cmd_cluster_top(const Context& context, const TopOptions& options);
+
 struct DoctorOptions {
   std::string rules_file;  // empty: the agent's, or the default
   bool all = false;        // print what is in order, too

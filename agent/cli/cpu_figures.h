@@ -1,4 +1,4 @@
-// The agent's CPU figures, with the absent ones absent. Its message has a 0 for each of them.
+// The agent's CPU figures, with the absent ones absent.
 #pragma once
 
 #include <cstdint>

@@ -24,9 +24,8 @@ std::string of_period(const Context& context, const v1::LimitStatus& limit) {
 std::string token_bucket(const Context& context, const v1::LimitStatus& limit) {
   const std::string rate = context.escaped(rate_of(limit));
   return "Token bucket: tokens flow in at " + rate + ", and the bucket holds at most " +
-         format_exact(limit.burst()) +
-         ". In any stretch of time T, all processes together are "
-         "admitted at most " +
+         format_exact(limit.burst()) + ". In any stretch of time T, all processes" +
+         (limit.has_lease() ? " of all hosts" : "") + " together are admitted at most " +
          format_exact(limit.burst()) + " + " + rate + " x T.";
 }
 
@@ -63,10 +62,102 @@ std::string promise(const Context& context, const v1::LimitStatus& limit) {
          "newer.)";
 }
 
+constexpr std::uint64_t kEndlessMs = UINT64_MAX / 1'000'000;
+
+std::string time_of(std::uint64_t ms) {
+  return format_duration(std::min(ms, kEndlessMs) * 1'000'000);
+}
+
+std::string after(const v1::LimitStatus& limit) {
+  // An agent of version 0.1 does not say.
+  if (limit.fallback_after_ms() == 0) return "the time that the rule's fallback says (`after`)";
+  return "up to " + time_of(limit.fallback_after_ms());
+}
+
+// "200/s of 300/s"
+std::string part_of(const Context& context, const v1::LimitStatus& limit, double per_s) {
+  return format_per_s(per_s) + "/s of " + context.escaped(rate_of(limit)) +
+         (limit.lease().per_host() ? " per host" : "");
+}
+
+Paragraph share(const Context& context, const v1::LimitStatus& limit) {
+  const v1::LeaseStatus& lease = limit.lease();
+  const std::string wants = "it wants " + format_per_s(lease.want_per_s()) + "/s";
+  const std::string since = "; so since " + time_of(lease.since_ms());
+  if (lease.fallback())
+    return {"This host",
+            "is in fallback (" + context.escaped(limit.fallback()) + ") since " +
+                time_of(lease.since_ms()) + ", for want of a lease and of a server that answers: " +
+                (limit.fallback() == "open" ? "everything passes"
+                                            : format_per_s(lease.in_force_per_s()) + "/s") +
+                "; " + wants,
+            Style::bad};
+  if (lease.state() == "tail")
+    return {"This host",
+            "lives on the tail of a lease that has ended: " +
+                part_of(context, limit, lease.tail_rate_per_s()) + ", for " +
+                time_of(lease.tail_left_ms()) + " more; " + wants + since,
+            Style::warn};
+  if (lease.state() != "live")
+    return {"This host",
+            lease.want_per_s() > 0
+                ? "has no lease yet; " + wants + since
+                : std::string("has no lease, and wants none; the first call that is "
+                              "refused asks for one"),
+            lease.want_per_s() > 0 ? Style::warn : Style::plain};
+  std::string text = "may spend " + part_of(context, limit, lease.rate_per_s());
+  if (lease.rate_per_s() == 0)
+    text =
+        "gets single tokens out of the server's own bucket, of " + context.escaped(rate_of(limit));
+  text += " and hold " + format_count(static_cast<std::uint64_t>(lease.burst())) + " of " +
+          format_exact(limit.burst()) + ": " + wants + since + "; the lease ends in " +
+          time_of(lease.left_ms()) + " if nothing renews it";
+  return {"This host", text};
+}
+
+std::string others_text(const Context& context, const v1::LimitStatus& limit,
+                        const std::vector<v1::HostReport>& hosts, const std::string& own_host) {
+  constexpr std::size_t kNamesMax = 4;
+  double wanted = 0;
+  std::size_t count = 0;
+  std::string names;
+  for (const v1::HostReport& host : hosts) {
+    if (host.host() == own_host || (host.wanted_rate() == 0 && host.leased_rate() == 0)) continue;
+    wanted += static_cast<double>(host.wanted_rate()) / 1e6;
+    if (++count > kNamesMax) continue;
+    names += (names.empty() ? "" : ", ") + context.escaped(host.host()) + " wants " +
+             format_per_s(static_cast<double>(host.wanted_rate()) / 1e6) + "/s and has " +
+             format_per_s(static_cast<double>(host.leased_rate()) / 1e6) + "/s";
+  }
+  if (count > kNamesMax) names += ", ...";
+  if (count != 0)
+    return plural(count, "other host wants ", "other hosts want ") + format_per_s(wanted) +
+           "/s: " + names;
+  if (!hosts.empty()) return "no other host wants any";
+  const std::uint32_t divided = limit.lease().hosts();
+  return divided > 1 ? plural(divided - 1, "other host shares", "other hosts share") + " the limit"
+                     : std::string();
+}
+
+std::string without_server(const Context& context, const v1::LimitStatus& limit) {
+  const v1::LeaseStatus& lease = limit.lease();
+  std::string text = "The lease runs on to its end";
+  if (lease.tail_rate_per_s() > 0)
+    text += ", then a tail of " + format_per_s(lease.tail_rate_per_s()) + "/s to its own";
+  text += ". Then it is ";
+  if (limit.fallback() == "open") return text + "open: everything passes.";
+  if (limit.fallback() == "closed") return text + "closed: nothing passes.";
+  return text + context.escaped(limit.fallback()) + ": " + context.escaped(limit.fallback_text()) +
+         ".";
+}
+
 std::string fallback(const Context& context, const v1::LimitStatus& limit) {
+  if (limit.has_lease())
+    return "Its processes go on by themselves: with the lease until it ends, with the tail, and "
+           "then "
+           "as without the server.";
   const std::string first =
-      "It goes on as before for the time that the rule's fallback says (`after`), minted by the "
-      "processes themselves. Then ";
+      "It goes on as before for " + after(limit) + ", minted by the processes themselves. Then ";
   if (limit.fallback() == "open") return first + "it is open: everything passes.";
   if (limit.fallback() == "closed")
     return first + "it is closed: nothing passes once the bucket is empty.";
@@ -83,9 +174,8 @@ std::string level(const v1::LimitStatus& limit) {
                      format_exact(limit.burst() != 0 ? limit.burst() : limit.amount()) + " (" +
                      format_permille(percent) + ")";
   if (limit.next_edge_ms() != 0) {
-    constexpr std::uint64_t kMsMax = UINT64_MAX / 1'000'000;
     text += "; the next window begins in " +
-            format_duration(std::min(limit.next_edge_ms(), kMsMax) * 1'000'000);
+            format_duration(std::min(limit.next_edge_ms(), kEndlessMs) * 1'000'000);
   }
   return text;
 }
@@ -108,11 +198,19 @@ std::string waiting(const v1::LimitStatus& limit) {
 
 }  // namespace
 
-std::vector<Paragraph> explain(const Context& context, const v1::LimitStatus& limit) {
+std::vector<Paragraph> explain(const Context& context, const v1::LimitStatus& limit,
+                               const std::vector<v1::HostReport>& others,
+                               const std::string& own_host) {
   std::vector<Paragraph> out;
   out.push_back({"Limit", context.escaped(limit.name()), Style::bold});
   if (!limit.description().empty()) out.push_back({"About", context.escaped(limit.description())});
   out.push_back({"Promise", promise(context, limit)});
+  if (limit.has_lease()) {
+    out.push_back({"Scope", "cluster: all hosts together"});
+    out.push_back(share(context, limit));
+    if (const std::string text = others_text(context, limit, others, own_host); !text.empty())
+      out.push_back({"Others", text});
+  }
   out.push_back({"Tokens now", level(limit), limit.level() == 0 ? Style::warn : Style::plain});
   out.push_back({"Admitted", format_per_s(limit.spent_per_s()) + "/s, " +
                                  tokens(limit.spent_total()) + " in total"});
@@ -121,8 +219,11 @@ std::vector<Paragraph> explain(const Context& context, const v1::LimitStatus& li
                      format_exact(limit.refused_total()) +
                      (limit.refused_total() == 1 ? " call" : " calls") + " in total",
                  limit.refused_per_s() >= 0.005 ? Style::bad : Style::plain});
+  if (limit.retried_total() != 0)
+    out.back().text += ", " + format_exact(limit.retried_total()) + " of them retries";
   out.push_back({"Waiting", waiting(limit)});
   if (const std::string text = reserve(limit); !text.empty()) out.push_back({"Reserve", text});
+  if (limit.has_lease()) out.push_back({"Without server", without_server(context, limit)});
   out.push_back({"Without the agent", fallback(context, limit)});
   if (limit.striped())
     out.push_back({"Stripes",

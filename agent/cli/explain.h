@@ -14,7 +14,9 @@ struct Paragraph {
   Style style = Style::plain;
 };
 
-// Escaped already.
-std::vector<Paragraph> explain(const Context& context, const v1::LimitStatus& limit);
+// Escaped already. `others` are the limit's hosts, where the server could be asked.
+std::vector<Paragraph> explain(const Context& context, const v1::LimitStatus& limit,
+                               const std::vector<v1::HostReport>& others = {},
+                               const std::string& own_host = {});
 
 }  // namespace weir::cli

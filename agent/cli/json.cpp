@@ -28,7 +28,8 @@ Json to_json(const v1::StatusResponse& status) {
           {"counters_adopted", status.counters_adopted()},
           {"http_address", status.http_address()},
           {"domains", std::move(domains)},
-          {"cpu", to_json(status.cpu())}};
+          {"cpu", to_json(status.cpu())},
+          {"upstream", status.has_upstream() ? to_json(status.upstream()) : Json(nullptr)}};
 }
 
 Json to_json(const v1::DomainStatus& domain) {
@@ -90,7 +91,78 @@ Json to_json(const v1::LimitStatus& limit) {
           {"next_edge_ms", limit.next_edge_ms()},
           {"line", limit.line()},
           {"index", limit.index()},
-          {"generation", limit.generation()}};
+          {"generation", limit.generation()},
+          {"fallback_after_ms", limit.fallback_after_ms()},
+          {"retried_total", limit.retried_total()},
+          {"lease", limit.has_lease() ? to_json(limit.lease()) : Json(nullptr)}};
+}
+
+Json to_json(const v1::LeaseStatus& lease) {
+  return {{"state", lease.state()},
+          {"fallback_in_force", lease.fallback()},
+          {"rate_per_s", lease.rate_per_s()},
+          {"lease_burst", lease.burst()},
+          {"tail_rate_per_s", lease.tail_rate_per_s()},
+          {"tail_burst", lease.tail_burst()},
+          {"left_ms", lease.left_ms()},
+          {"tail_left_ms", lease.tail_left_ms()},
+          {"since_ms", lease.since_ms()},
+          {"hosts", lease.hosts()},
+          {"want_per_s", lease.want_per_s()},
+          {"granted_ever", lease.granted_ever()},
+          {"per_host", lease.per_host()},
+          {"in_force_per_s", lease.in_force_per_s()},
+          {"in_force_burst", lease.in_force_burst()}};
+}
+
+Json to_json(const v1::UpstreamStatus& up) {
+  Json conflicts = Json::array();
+  for (const std::string& name : up.conflicts())
+    conflicts.push_back(name);
+  const auto heard = up.heard_ever() ? Json(up.heard_ms_ago()) : Json(nullptr);
+  return {{"embedded", up.embedded()},
+          {"address", up.address()},
+          {"server_name", up.server_name()},
+          {"server_version", up.server_version()},
+          {"namespace", up.namespace_name()},
+          {"host", up.host()},
+          {"domain", up.domain()},
+          {"link_state", up.link_state()},
+          {"link_state_ms", up.link_state_ms()},
+          {"connected", up.connected()},
+          {"answering", up.answering()},
+          {"learning", up.learning()},
+          {"heard_ms_ago", heard},
+          {"session", std::to_string(up.session())},
+          {"epoch", std::to_string(up.epoch())},
+          {"identity", std::to_string(up.identity())},
+          {"last_error", up.last_error()},
+          {"hosts", up.hosts()},
+          {"limits", up.limits()},
+          {"rules_version", std::to_string(up.rules_version())},
+          {"conflicts", std::move(conflicts)},
+          {"request_timeout_ms", up.request_timeout_ms()},
+          {"ok_total", up.ok_total()},
+          {"busy_total", up.busy_total()},
+          {"timeout_total", up.timeout_total()},
+          {"refused_total", up.refused_total()},
+          {"retries_total", up.retries_total()},
+          {"success_ratio", up.success_ratio()},
+          {"round_trip_last_us", up.round_trip_last_us()},
+          {"round_trip_p50_us", up.round_trip_p50_us()},
+          {"round_trip_p99_us", up.round_trip_p99_us()},
+          {"fallback_in_force", up.fallback()},
+          {"fallback_ms", up.fallback_ms()},
+          {"fallback_total_ms", up.fallback_total_ms()},
+          {"fallback_starts_total", up.fallback_starts_total()},
+          {"opens_total", up.opens_total()},
+          {"open_failures_total", up.open_failures_total()},
+          {"closes_total", up.closes_total()},
+          {"bytes_in_total", up.bytes_in_total()},
+          {"bytes_out_total", up.bytes_out_total()},
+          {"withdrawn_total", up.withdrawn_total()},
+          {"identities_total", up.identities_total()},
+          {"clock_runaway_total", up.clock_runaway_total()}};
 }
 
 Json to_json(const v1::ClientStatus& client) {

@@ -13,7 +13,9 @@ using Json = nlohmann::ordered_json;
 Json to_json(const v1::StatusResponse& status);
 Json to_json(const v1::DomainStatus& domain);
 Json to_json(const v1::CpuStatus& cpu);
+Json to_json(const v1::UpstreamStatus& upstream);
 Json to_json(const v1::LimitStatus& limit);
+Json to_json(const v1::LeaseStatus& lease);
 Json to_json(const v1::ClientStatus& client);
 Json to_json(const v1::ApplyResponse& answer);
 

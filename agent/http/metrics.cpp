@@ -2,6 +2,7 @@
 
 #include <prometheus/metric_family.h>
 
+#include <charconv>
 #include <cstdint>
 #include <limits>
 #include <string_view>
@@ -192,6 +193,107 @@ void add_limits(Page& page, const v1::LimitsResponse& limits) {
                   [](const Limit& l) { return number(l.forged_total()); });
   columns.counter("weir_limit_lost_tokens_total", "Minted tokens that were never delivered.",
                   [](const Limit& l) { return number(l.lost_total()); });
+  columns.counter("weir_limit_retried_calls_total",
+                  "Refused calls that their caller marked as retries.",
+                  [](const Limit& l) { return number(l.retried_total()); });
+}
+
+// Of leased limits alone: a limit of this host has no lease to speak of.
+void add_leases(Page& page, const v1::LimitsResponse& limits) {
+  using Limit = v1::LimitStatus;
+  google::protobuf::RepeatedPtrField<Limit> leased;
+  for (const Limit& limit : limits.limits())
+    if (limit.has_lease()) *leased.Add() = limit;
+  Columns states(page, leased, [](const Limit& l) {
+    return Labels{label("domain", l.domain()), label("limit", l.name()),
+                  label("state", l.lease().fallback() ? "fallback" : l.lease().state())};
+  });
+  states.gauge("weir_limit_lease_info", "Where the limit's tokens come from; always 1.",
+               [](const Limit&) { return 1.0; });
+  Columns columns(page, leased, [](const Limit& l) {
+    return Labels{label("domain", l.domain()), label("limit", l.name())};
+  });
+  columns.gauge("weir_limit_lease_rate_tokens_per_second",
+                "What this host may spend of the cluster's limit.",
+                [](const Limit& l) { return l.lease().in_force_per_s(); });
+  columns.gauge("weir_limit_lease_burst_tokens", "The most tokens that its bucket may hold.",
+                [](const Limit& l) { return l.lease().in_force_burst(); });
+  columns.gauge("weir_limit_lease_wanted_tokens_per_second", "What this host wants of it.",
+                [](const Limit& l) { return l.lease().want_per_s(); });
+  columns.gauge("weir_limit_lease_remaining_seconds",
+                "Until the lease ends, if nothing renews it; 0 without one.",
+                [](const Limit& l) { return seconds_of_ms(l.lease().left_ms()); });
+  columns.gauge("weir_limit_lease_hosts", "Hosts that the limit is divided among.",
+                [](const Limit& l) { return number(std::uint64_t{l.lease().hosts()}); });
+  columns.gauge("weir_limit_fallback", "1 while the rule's fallback is in force.",
+                [](const Limit& l) { return number(l.lease().fallback()); });
+}
+
+void add_upstream(Page& page, const v1::UpstreamStatus& up) {
+  page.gauge("weir_upstream_info", "The token server that the agent speaks to; always 1.", 1,
+             {label("server", up.server_name()), label("address", up.address()),
+              label("namespace", up.namespace_name())});
+  page.gauge("weir_upstream_connected", "1 while there is a session with a token server.",
+             number(up.connected()));
+  page.gauge("weir_upstream_answering", "1 while it answers in time.", number(up.answering()));
+  page.begin("weir_upstream_requests_total", "Requests for leases, by what became of them.",
+             MetricType::Counter);
+  for (const auto& [result, total] : {std::pair{"ok", up.ok_total()},
+                                      {"busy", up.busy_total()},
+                                      {"timeout", up.timeout_total()},
+                                      {"refused", up.refused_total()}})
+    page.add(number(total), {label("result", result)});
+  page.counter("weir_upstream_retries_total", "Requests that were sent again.",
+               number(up.retries_total()));
+  if (up.heard_ever())
+    page.gauge("weir_upstream_lag_seconds", "Time since the token server was heard.",
+               seconds_of_ms(up.heard_ms_ago()));
+  page.gauge("weir_upstream_fallback",
+             "1 while some limit is in its tail or in fallback for want of a server.",
+             number(up.fallback()));
+  page.counter("weir_upstream_fallback_seconds_total", "For how long that was so.",
+               seconds_of_ms(up.fallback_total_ms()));
+  page.counter("weir_upstream_fallbacks_total", "How often that began.",
+               number(up.fallback_starts_total()));
+  page.counter("weir_upstream_leases_withdrawn_total", "Leases that ended for want of an answer.",
+               number(up.withdrawn_total()));
+  page.counter("weir_upstream_identities_total",
+               "New identities that a server asked for: a copy of this host was seen.",
+               number(up.identities_total()));
+  page.counter("weir_upstream_clock_runaways_total",
+               "Leases that were stopped because this host's clock ran away.",
+               number(up.clock_runaway_total()));
+  page.counter("weir_upstream_connections_total", "Connections that were opened.",
+               number(up.opens_total()));
+  page.counter("weir_upstream_connection_failures_total", "Tries that did not open.",
+               number(up.open_failures_total()));
+  page.counter("weir_upstream_received_bytes_total", "Bytes from the token server.",
+               number(up.bytes_in_total()));
+  page.counter("weir_upstream_sent_bytes_total", "Bytes to the token server.",
+               number(up.bytes_out_total()));
+  page.gauge("weir_upstream_hosts", "Hosts of the namespace, as known last.",
+             number(std::uint64_t{up.hosts()}));
+}
+
+// The page's own writer knows no histograms.
+void append_round_trips(std::string& out, const v1::UpstreamStatus& up) {
+  constexpr std::string_view kName = "weir_upstream_round_trip_seconds";
+  const auto line = [&](std::string_view suffix, const std::string& text) {
+    out.append(kName).append(suffix).append(" ").append(text).append("\n");
+  };
+  const auto seconds = [](std::uint64_t us) {
+    char digits[32];
+    const auto end = std::to_chars(digits, digits + sizeof(digits), number(us) / 1e6).ptr;
+    return std::string(digits, end);
+  };
+  out.append("# HELP ").append(kName).append(" Time from a request to its answer.\n");
+  out.append("# TYPE ").append(kName).append(" histogram\n");
+  for (int i = 0; i < up.round_trip_bounds_us_size() && i < up.round_trip_at_most_size(); ++i)
+    line("_bucket{le=\"" + seconds(up.round_trip_bounds_us(i)) + "\"}",
+         std::to_string(up.round_trip_at_most(i)));
+  line("_bucket{le=\"+Inf\"}", std::to_string(up.round_trip_count()));
+  line("_sum", seconds(up.round_trip_sum_us()));
+  line("_count", std::to_string(up.round_trip_count()));
 }
 
 void add_cpu(Page& page, const v1::CpuStatus& cpu) {
@@ -201,20 +303,25 @@ void add_cpu(Page& page, const v1::CpuStatus& cpu) {
   page.gauge("weir_cpu_blind", "1 when the CPU cannot be measured; the figures are then absent.",
              number(blind));
   if (blind) return;  // 0 would look like an idle machine
-  page.gauge("weir_cpu_usage_ratio", "CPU used by the group, of what it may use.",
-             ratio_of_permille(cpu.usage_permille()));
-  page.gauge("weir_cpu_smoothed_usage_ratio", "The same, smoothed.",
-             ratio_of_permille(cpu.smoothed_permille()));
-  page.gauge("weir_cpu_host_usage_ratio", "CPU used on the whole host.",
-             ratio_of_permille(cpu.host_usage_permille()));
-  page.gauge("weir_cpu_capacity_cores", "CPUs that the group may use.",
-             cpu.capacity_millicpus() / 1e3);
-  page.gauge("weir_cpu_throttled_ratio", "Quota periods in which the group was throttled.",
-             ratio_of_permille(cpu.throttled_permille()));
-  page.gauge("weir_cpu_pressure_ratio", "Time in which some task waited for a CPU, over 10 s.",
-             cpu.psi_some_avg10_centipercent() / 1e4);
-  page.gauge("weir_cpu_sample_age_seconds", "Time since the CPU was measured.",
-             seconds_of_ms(cpu.age_ms()));
+  const auto figure = [&](bool measured, const char* name, const char* help, double value) {
+    if (measured) page.gauge(name, help, value);
+  };
+  figure(cpu.has_usage_permille(), "weir_cpu_usage_ratio",
+         "CPU used by the group, of what it may use.", ratio_of_permille(cpu.usage_permille()));
+  figure(cpu.has_smoothed_permille(), "weir_cpu_smoothed_usage_ratio", "The same, smoothed.",
+         ratio_of_permille(cpu.smoothed_permille()));
+  figure(cpu.has_host_usage_permille(), "weir_cpu_host_usage_ratio", "CPU used on the whole host.",
+         ratio_of_permille(cpu.host_usage_permille()));
+  figure(cpu.has_capacity_millicpus(), "weir_cpu_capacity_cores", "CPUs that the group may use.",
+         cpu.capacity_millicpus() / 1e3);
+  figure(cpu.has_throttled_permille(), "weir_cpu_throttled_ratio",
+         "Quota periods in which the group was throttled.",
+         ratio_of_permille(cpu.throttled_permille()));
+  figure(cpu.has_psi_some_avg10_centipercent(), "weir_cpu_pressure_ratio",
+         "Time in which some task waited for a CPU, over 10 s.",
+         cpu.psi_some_avg10_centipercent() / 1e4);
+  figure(cpu.has_age_ms(), "weir_cpu_sample_age_seconds", "Time since the CPU was measured.",
+         seconds_of_ms(cpu.age_ms()));
 }
 
 }  // namespace
@@ -224,8 +331,12 @@ std::string render_metrics(const v1::StatusResponse& status, const v1::LimitsRes
   add_agent(page, status);
   add_domains(page, status);
   add_limits(page, limits);
+  add_leases(page, limits);
+  if (status.has_upstream()) add_upstream(page, status.upstream());
   if (status.has_cpu()) add_cpu(page, status.cpu());
-  return page.text();
+  std::string text = page.text();
+  if (status.has_upstream()) append_round_trips(text, status.upstream());
+  return text;
 }
 
 }  // namespace weir::agent

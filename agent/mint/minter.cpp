@@ -5,6 +5,7 @@
 #include "shm/futex.h"
 #include "shm/stripe.h"
 #include "shm/untrusted.h"
+#include "shm/wide.h"
 
 namespace weir::agent {
 
@@ -15,6 +16,10 @@ namespace {
 constexpr auto kRelaxed = std::memory_order_relaxed;
 // Totals can be forged, so a rate made of them is bounded before it becomes an integer again.
 constexpr double kRateMax = 1e15;
+constexpr std::int64_t kTickSlackNs = 250'000;
+constexpr std::int64_t kStaggerNs = 500'000;
+// A burst of so many looks' rate is used fully, see plan_bucket.
+constexpr std::uint64_t kLooksPerBurst = 4;
 
 }  // namespace
 
@@ -26,7 +31,8 @@ Minter::Minter(RulesWriter rules, CountersView counters, Ledger ledger, MonoCloc
       clock_(std::move(clock)),
       term_ns_(static_cast<std::int64_t>(stale_after_ns)),
       limits_(rules.geometry().limits_max),
-      taken_seen_(std::size_t{counters.geometry().stripe_sets} * counters.geometry().cpus) {}
+      taken_seen_(std::size_t{counters.geometry().stripe_sets} * counters.geometry().cpus),
+      due_ns_(limits_.size()) {}
 
 bool Minter::tick() {
   const std::int64_t began_ns = clock_();
@@ -39,8 +45,10 @@ bool Minter::tick() {
     office_word_ = term_.word;
     if (stranger) lose_put_by();
     wakes_left_ = kWakesPerTickMax;
+    // A tick that comes a little early is the one that was meant.
+    const std::int64_t due_ns = began_ns + kTickSlackNs;
     for (std::uint32_t i = 0; i < limits_.size(); ++i)
-      if (limits_[i].active) mint_limit(i, limits_[i], began_ns);
+      if (due_ns >= due_ns_[i] && limits_[i].active) mint_limit(i, limits_[i], began_ns);
     if (waiting_ > 0) {
       const auto count = static_cast<std::uint32_t>(limits_.size());
       for (std::uint32_t k = 0; k < count; ++k) {
@@ -88,52 +96,99 @@ bool Minter::stripes_untouched(const LimitState& limit) {
 void Minter::mint_limit(std::uint32_t index, LimitState& limit, std::int64_t now_ns) {
   CounterSlot& slot = counters_.slot(index);
   LiveSlot& live = rules_.live(index);
-  if (live.lease_end_mono_ns.load(kRelaxed) - now_ns <
-      static_cast<std::int64_t>(limit.lease_ns - limit.lease_ns / 8)) {
-    // Up to the old end the book is minted by the old lease; only then is it renewed, so that a
-    // long stop of this process is paid as the rules say.
-    limit.full_word = 0;
-  }
+  const auto renewal_due = [&] {
+    return !limit.leased && live.lease_end_mono_ns.load(kRelaxed) - now_ns <
+                                static_cast<std::int64_t>(limit.lease_ns - limit.lease_ns / 8);
+  };
+  // Up to the old end the book is minted by the old lease; only then is it renewed, so that a
+  // long stop of this process is paid as the rules say.
+  if (renewal_due()) limit.full_word = 0;
   // Demand shows as tokens gone since the last mint, or as a gate that somebody shut.
   const std::uint64_t word = slot.tokens.load(kRelaxed);
   const std::uint64_t closed = slot.closed.load(kRelaxed);
-  if (word != limit.last_word || closed != limit.last_closed) spent_ = true;
+  const bool busy = word != limit.last_word || closed != limit.last_closed;
+  if (busy) {
+    spent_ = true;
+    if (limit.leased) note_demand(index, limit, closed != limit.last_closed, now_ns);
+  }
   limit.last_closed = closed;
   // A full bucket that nobody touched needs nothing: its time is not paid for.
   if (word == limit.full_word && slot.returned.load(kRelaxed) == 0 && limit.waiters.empty() &&
       limit.waiters.put_by() == 0 && now_ns - limit.full_since_ns < kBookRefreshNs &&
-      stripes_untouched(limit))
+      now_ns < limit.full_until_ns && stripes_untouched(limit)) {
+    due_ns_[index] = next_look_ns(index, limit, busy, now_ns);
     return;
+  }
 
+  mint_now(index);
+  if (renewal_due())
+    live.lease_end_mono_ns.store(now_ns + static_cast<std::int64_t>(limit.lease_ns),
+                                 std::memory_order_release);
+  due_ns_[index] = next_look_ns(index, limit, busy, now_ns);
+}
+
+// Until then nothing can happen to the limit that a look would change, or nothing that cannot wait.
+std::int64_t Minter::next_look_ns(std::uint32_t index, const LimitState& limit, bool busy,
+                                  std::int64_t now_ns) const {
+  const MintRule rule = limit.terms.at(now_ns);
+  const bool bucket =
+      rule.algorithm == Algorithm::token_bucket || rule.algorithm == Algorithm::leaky_bucket;
+  if (!bucket || !limit.waiters.empty() || limit.waiters.put_by() > 0 || limit.stripe_set != 0)
+    return now_ns;
+  const CounterSlot& slot = counters_.slot(index);
+  // Not all in the same tick.
+  std::int64_t wait_ns = busy           ? kLookBusyNs - (index % 8) * kStaggerNs
+                         : limit.leased ? kLookLeasedNs
+                                        : kLookNs;
+  if (rule.amount > 0) {
+    const std::uint64_t burst_ns = mul_div_down(rule.burst, rule.period_ns, rule.amount);
+    if (burst_ns / kLooksPerBurst < static_cast<std::uint64_t>(wait_ns))
+      wait_ns = static_cast<std::int64_t>(burst_ns / kLooksPerBurst);
+    // Somebody was refused: as soon as there is a token again.
+    if (gate_shut(slot)) {
+      const Book book = decode_book(slot.book.load(kRelaxed), now_ns);
+      const std::uint64_t token_ns = mul_div_up(1, rule.period_ns, rule.amount);
+      const std::int64_t paid_ns = now_ns - book.time_ns;
+      if (token_ns < static_cast<std::uint64_t>(wait_ns + paid_ns))
+        wait_ns = std::max<std::int64_t>(0, static_cast<std::int64_t>(token_ns) - paid_ns);
+    }
+  }
+  return std::min(now_ns + wait_ns, rule.until_mono_ns);
+}
+
+void Minter::mint_now(std::uint32_t index) {
+  LimitState& limit = limits_[index];
+  const LiveSlot& live = rules_.live(index);
   limit.terms.lease_end_mono_ns = live.lease_end_mono_ns.load(kRelaxed);
   limit.terms.tail_end_mono_ns = live.tail_end_mono_ns.load(kRelaxed);
   limit.terms.edge_mono_ns = live.edge_mono_ns.load(kRelaxed);
-  if (limit.terms.algorithm == Algorithm::sliding_window) {
-    mint_sliding(index, limit);
-  } else {
-    const MintResult result = mint(
-        slot, limit.terms, [&] { return outside(limit); }, limit.waiters.surplus(), clock_);
-    note(index, limit, result);
-  }
-  const std::int64_t lease_end = now_ns + static_cast<std::int64_t>(limit.lease_ns);
-  if (live.lease_end_mono_ns.load(kRelaxed) - now_ns <
-      static_cast<std::int64_t>(limit.lease_ns - limit.lease_ns / 8))
-    live.lease_end_mono_ns.store(lease_end, std::memory_order_release);
+  if (limit.terms.algorithm == Algorithm::sliding_window) return mint_sliding(index, limit);
+  due_ns_[index] = 0;  // what came of it may ask for another look
+  const MintResult result = mint(
+      counters_.slot(index), limit.terms, [&] { return outside(limit); }, limit.waiters.surplus(),
+      clock_);
+  note(index, limit, result);
 }
 
 void Minter::note(std::uint32_t index, LimitState& limit, const MintResult& result) {
   CounterSlot& slot = counters_.slot(index);
   if (result.forged) ++limit.stats.forged_total;
   limit.stats.lost_total += result.lost;
+  limit.demanded.folded_total += result.folded;
   if (result.moved_in) limit.waiters.take_surplus();
   if (result.delivered > 0) share_out(index, limit, result.delivered);
   finish_mint(slot, result);
   limit.last_word = slot.tokens.load(kRelaxed);
   const std::int64_t tokens = tokens_of(limit.last_word);
+  const std::int64_t now_ns = clock_();
+  const MintRule in_force = limit.terms.at(now_ns);
+  // More than the burst is not full: it has to be cut.
   const bool full = limit.waiters.empty() && tokens >= 0 &&
-                    static_cast<std::uint64_t>(tokens) + outside(limit) >= limit.terms.burst;
+                    static_cast<std::uint64_t>(tokens) + outside(limit) == in_force.burst;
   limit.full_word = full ? limit.last_word : 0;
-  limit.full_since_ns = clock_();
+  limit.full_since_ns = now_ns;
+  // A host's own lease is renewed before it ends, and until then nothing would change.
+  limit.full_until_ns = limit.leased ? in_force.until_mono_ns : kForever;
 }
 
 // Sliding windows go by the agent's record of what was spent when. The steps are those of mint().
@@ -235,6 +290,7 @@ void Minter::serve_waiters(std::uint32_t index, LimitState& limit) {
     limit.waiters.serve(counters_, wakes_left_, [](A32& state) { futex_wake_one(state); });
   publish_queue(index, limit);
   spent_ = true;
+  if (limit.leased) list_touched(index, limit);
 }
 
 void Minter::publish_queue(std::uint32_t index, const LimitState& limit) {
@@ -264,11 +320,14 @@ void Minter::enqueue(std::uint32_t client, std::uint32_t cell_index, std::uint32
   waiter.tokens = Untrusted::load(cell.tokens).at_most(kBurstMax);
   waiter.reserve = limit.reserve[priority < kClasses ? priority : kClasses - 1];
   // More than the bucket can ever hold would wait for ever and hold up everybody behind it.
-  if (waiter.tokens == 0 || waiter.tokens + waiter.reserve > limit.terms.burst) return;
+  const std::uint64_t most = std::max(limit.terms.burst, limit.cluster_burst);
+  if (waiter.tokens == 0 || waiter.tokens + waiter.reserve > most) return;
   limit.waiters.push(waiter);
   ++waiting_;
   publish_queue(index, limit);
   limit.full_word = 0;
+  due_ns_[index] = 0;
+  if (limit.leased) note_demand(index, limit, true, clock_());
 }
 
 void Minter::forget_client(std::uint32_t client, std::uint32_t first_cell, std::uint32_t cells) {
@@ -286,6 +345,7 @@ void Minter::forget_client(std::uint32_t client, std::uint32_t first_cell, std::
 
 void Minter::start_limit(std::uint32_t index, std::uint64_t level) {
   LimitState& limit = limits_[index];
+  due_ns_[index] = 0;
   CounterSlot& slot = counters_.slot(index);
   const std::int64_t now_ns = clock_();
   slot.returned.store(0, kRelaxed);
@@ -316,6 +376,7 @@ void Minter::assign_stripes(std::uint32_t index, std::uint32_t set, bool had_it)
   LimitState& limit = limits_[index];
   limit.stripe_set = set;
   limit.full_word = 0;
+  due_ns_[index] = 0;
   if (set == 0) return;
   StripeCell* cells = counters_.stripes(set);
   const std::uint32_t first = first_stripe_cell(limit);

@@ -26,6 +26,12 @@ class WaiterQueue {
   bool empty() const noexcept { return waiters_.empty(); }
   std::size_t size() const noexcept { return waiters_.size(); }
   std::uint64_t put_by() const noexcept { return put_by_; }
+  // What all who wait have asked for.
+  std::uint64_t wanted() const noexcept { return wanted_; }
+  // What the first of them needs at once; 0: nobody waits.
+  std::uint64_t need() const noexcept {
+    return waiters_.empty() ? 0 : waiters_.front().tokens + waiters_.front().reserve;
+  }
   // What is still missing until everybody here could be served.
   std::uint64_t owed() const noexcept { return wanted_ - std::min(wanted_, put_by_); }
 
@@ -77,6 +83,12 @@ class WaiterQueue {
   void take_surplus() noexcept { put_by_ -= surplus(); }
   // Somebody else minted and could not see what is put by here: it is lost.
   std::uint64_t lose() noexcept { return std::exchange(put_by_, 0); }
+  // The burst was lowered: what is put by above it goes. Returns how much that was.
+  std::uint64_t cut_to(std::uint64_t burst) noexcept {
+    const std::uint64_t over = put_by_ - std::min(put_by_, burst);
+    put_by_ -= over;
+    return over;
+  }
 
   void forget_client(std::uint32_t client) noexcept {
     std::erase_if(waiters_, [&](const Waiter& w) {

@@ -25,6 +25,8 @@ const std::map<std::string, std::set<std::string>> kMayInclude = {
     {"proto", {}},
     {"lease", {}},
     {"net", {"proto"}},
+    {"adaptive", {}},
+    {"sim", {"lease", "adaptive"}},
     {"rules", {"shm"}},
     {"daemon", {"shm"}},
     {"server", {"rules", "daemon", "lease", "net", "proto"}},

@@ -60,10 +60,13 @@ inline std::vector<Source> sources_below(const std::vector<std::string>& folders
 
 // What is shipped, and what is ours at all.
 inline const std::vector<std::string> kProductFolders = {
-    "shm", "libclient", "proto", "lease", "net", "rules", "daemon", "server", "agent"};
-inline const std::vector<std::string> kAllFolders = {"shm",   "libclient", "proto",  "lease",
-                                                     "net",   "rules",     "daemon", "server",
-                                                     "agent", "tests",     "bench",  "examples"};
+    "shm",    "libclient", "proto",  "lease", "net", "rules",
+    "daemon", "adaptive",  "server", "agent", "sim"};
+inline const std::vector<std::string> kAllFolders = [] {
+  std::vector<std::string> folders = kProductFolders;
+  folders.insert(folders.end(), {"tests", "bench", "examples"});
+  return folders;
+}();
 
 inline std::string to_text(const Violation& violation) {
   return violation.path + ":" + std::to_string(violation.line) + ": " + violation.what;

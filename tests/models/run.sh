@@ -59,7 +59,9 @@ run_model() {
 }
 
 book() { run_model "$1" book_office.pml "$2" "$3" "${4:--DCOLLAPSE}"; }
+lease() { run_model "$1" lease_handover.pml "$2" "$3" "${4:--DCOLLAPSE}"; }
 gcra() { run_model "$1" gcra_word.pml "$2" "$3" "${4:--DCOLLAPSE}"; }
+flip() { run_model "$1" rules_flip.pml "$2" "$3" "${4:--DCOLLAPSE}"; }
 
 fence="-DFENCE -DNO_OFFICE"
 office="-DSTEP=1 -DSLACK=1"
@@ -114,6 +116,19 @@ book fail office/NO_TERM_CHECK   "-DNCL=1 $office $oracle -DMAXT=5 -DNO_TERM_CHE
 book fail office/NO_SLACK        "-DNCL=1 $oracle -DSTEP=1 -DSLACK=0 -DMAXT=4"
 book fail office/AGENT_BARGES    "-DNCL=1 $office $oracle -DMAXT=5 -DTERM=1 -DAGENT_BARGES"
 
+echo "# a limit's rate on its way between hosts"
+lease pass lease/2-and-1         "-DSEQS=2 -DSEQS_OTHERS=1 -DCAP=1"
+for mutant in FORGET_OFFERS CONFIRM_ANY TAKE_ANY DECIDE_AGAIN EXPIRE_EARLY OFFER_AFTER_END DROP_TAKEN; do
+  lease fail "lease/$mutant"     "-DSEQS=3 -DCAP=2 -D$mutant"
+done
+
+echo "# the tables of rules and the ends of leases"
+flip pass flip/tables            ""
+flip pass flip/more              "-DPUBLICATIONS=8"
+for mutant in WRITE_VALID FLIP_FIRST NO_STALE NO_FENCE NO_SECOND_LOOK COMPARE_BIT ENDS_FIRST; do
+  flip fail "flip/$mutant"       "-D$mutant"
+done
+
 echo "# GCRA in the word"
 gcra pass gcra/1-client          "-DNCL=1 -DMAXT=4 -DMAXG=4"
 gcra fail gcra/LASTBUG           "-DNCL=1 -DLASTBUG"
@@ -135,6 +150,7 @@ if [ $mode = full ]; then
   book pass full/office/longer-term "-DNCL=1 $office $oracle -DMAXT=5 -DTERM=1"
   book pass full/office/refund     "-DNCL=1 -DSLACK=2 $oracle -DMAXT=4 -DREFUNDS=1"
   gcra pass full/gcra/2-clients    "-DNCL=2 -DMAXT=3"
+  lease pass full/lease/2-and-2    "-DSEQS=2 -DCAP=1"
 fi
 
 echo "$passed passed, $failed failed"

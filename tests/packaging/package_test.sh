@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The four Debian packages hold what they should and nothing else, know what they depend on, can
+# The five Debian packages hold what they should and nothing else, know what they depend on, can
 # be built against, and lintian finds no error in them.
 #
 #   package_test.sh BUILD_DIR     packs what was built there; nothing is compiled again
@@ -20,7 +20,7 @@ for tool in dpkg-deb dpkg-shlibdeps lintian cpack file readelf; do
 done
 cached() { sed -n "s/^$1:[A-Z]*=//p" "$build_dir/CMakeCache.txt"; }
 [[ -z $(cached WEIR_SANITIZE) ]] || skip "a sanitizer's build is not packaged"
-for file in bin/weir-agent bin/weir lib/libweir.so.0; do
+for file in bin/weir-agent bin/weir-server bin/weir lib/libweir.so.0; do
   [[ -e $build_dir/$file ]] || skip "$build_dir/$file is not built yet"
 done
 
@@ -34,13 +34,13 @@ version=$(cached CMAKE_PROJECT_VERSION)
 cpack --config "$build_dir/CPackConfig.cmake" -B "$work" > "$work/cpack.log" 2>&1 ||
   { cat "$work/cpack.log" >&2; fail "cpack fails"; }
 declare -A deb
-for package in weir-agent libweir0 libweir-dev weir; do
+for package in weir-agent weir-server libweir0 libweir-dev weir; do
   deb[$package]=$(ls "$work/${package}_${version}"-*.deb) || fail "cpack made no $package"
   dpkg-deb --raw-extract "${deb[$package]}" "$work/$package"
 done
 made=("$work"/*.deb)
-((${#made[@]} == 4)) || fail "cpack made other packages too: ${made[*]}"
-ok "cpack makes the four packages of $version"
+((${#made[@]} == 5)) || fail "cpack made other packages too: ${made[*]}"
+ok "cpack makes the five packages of $version"
 
 # ---- contents --------------------------------------------------------------------------------
 
@@ -60,6 +60,9 @@ holds() {
 holds weir-agent etc/weir/rules.yaml usr/bin/weir-agent \
   usr/lib/systemd/system/weir-agent.{service,socket} usr/lib/{sysusers,tmpfiles}.d/weir.conf \
   usr/share/man/man8/weir-agent.8.gz usr/share/man/man5/weir-rules.5.gz
+holds weir-server etc/weir/server.yaml usr/bin/weir-server \
+  usr/lib/systemd/system/weir-server.service usr/lib/sysusers.d/weir-server.conf \
+  usr/share/man/man8/weir-server.8.gz usr/share/man/man5/weir-server-rules.5.gz
 holds libweir0 "$libdir/libweir.so.0" "$libdir/libweir.so.$version"
 mapfile -t headers < <(cd "$build_dir" && cd "$(cached CMAKE_HOME_DIRECTORY)/libclient/include" &&
   find weir -name '*.h' -printf 'usr/include/%p\n' -o -name '*.hpp' -printf 'usr/include/%p\n')
@@ -71,11 +74,11 @@ holds libweir-dev "${headers[@]}" "$libdir/libweir.so" "$libdir/pkgconfig/weir.p
 holds weir usr/bin/weir usr/share/man/man1/weir.1.gz \
   usr/share/bash-completion/completions/weir usr/share/zsh/vendor-completions/_weir
 
-odd=$(find "$work"/{weir-agent,libweir0,libweir-dev,weir} ! -type l -perm /022 -print)
+odd=$(find "$work"/{weir-agent,weir-server,libweir0,libweir-dev,weir} ! -type l -perm /022 -print)
 [[ -z $odd ]] || fail "writable for others: $odd"
 # The build's own paths, and the default prefix, belong into no file that is read.
 leaks=$(grep -rIlE -- "$build_dir|$(cached CMAKE_HOME_DIRECTORY)|/usr/local" \
-  "$work"/{weir-agent,libweir0,libweir-dev,weir} || true)
+  "$work"/{weir-agent,weir-server,libweir0,libweir-dev,weir} || true)
 [[ -z $leaks ]] || fail "paths of the build machine in $leaks"
 ok "no path of the build machine, nothing writable for others"
 
@@ -89,7 +92,7 @@ changelog=$(zcat "$work/weir/usr/share/doc/weir/changelog.Debian.gz" | sed -n '1
 ok "the changelog is of this version"
 
 # Who loads the library depends on exactly this version of it, and nobody else does.
-for program in weir-agent/usr/bin/weir-agent weir/usr/bin/weir; do
+for program in {weir-agent/usr/bin/weir-agent,weir-server/usr/bin/weir-server,weir/usr/bin/weir}; do
   package=${program%%/*} program=$work/$program
   needs=no says=no
   ! readelf -d "$program" | grep -q 'NEEDED.*libweir\.so\.0' || needs=yes
@@ -107,15 +110,19 @@ ok "dependencies: libweir0: $(field libweir0 Depends)"
 
 [[ $(cat "$work/weir-agent/DEBIAN/conffiles") == /etc/weir/rules.yaml ]] ||
   fail "the conffiles are $(cat "$work/weir-agent/DEBIAN/conffiles")"
+[[ $(cat "$work/weir-server/DEBIAN/conffiles") == /etc/weir/server.yaml ]] ||
+  fail "the conffiles are $(cat "$work/weir-server/DEBIAN/conffiles")"
 [[ $(cat "$work/libweir0/DEBIAN/triggers") == "activate-noawait ldconfig" ]] || fail "no ldconfig trigger"
 [[ ! -e $work/libweir0/DEBIAN/postinst ]] || fail "libweir0 calls ldconfig besides its trigger"
-for script in postinst prerm postrm; do
-  sh -n "$work/weir-agent/DEBIAN/$script" || fail "$script has a mistake"
-  [[ -x $work/weir-agent/DEBIAN/$script ]] || fail "$script is not executable"
+for script in weir-{agent,server}/DEBIAN/{postinst,prerm,postrm}; do
+  sh -n "$work/$script" || fail "$script has a mistake"
+  [[ -x $work/$script ]] || fail "$script is not executable"
 done
+grep -qF 'ExecStart=/usr/bin/weir-server ' "$work/weir-server/usr/lib/systemd/system/weir-server.service" ||
+  fail "the unit does not start /usr/bin/weir-server"
 grep -qF 'ExecStart=/usr/bin/weir-agent ' "$work/weir-agent/usr/lib/systemd/system/weir-agent.service" ||
   fail "the unit does not start /usr/bin/weir-agent"
-for file in weir-agent/usr/bin/weir-agent weir/usr/bin/weir "libweir0/$libdir/libweir.so.$version"; do
+for file in weir-agent/usr/bin/weir-agent weir-server/usr/bin/weir-server weir/usr/bin/weir "libweir0/$libdir/libweir.so.$version"; do
   ! file "$work/$file" | grep -q 'not stripped' || fail "$file is not stripped"
 done
 ok "conffile, trigger and maintainer scripts"

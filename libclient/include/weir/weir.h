@@ -66,6 +66,10 @@ typedef int32_t weir_status;            /* >= 0 decisions, < 0 errors */
 #define WEIR_CRITICAL 1 /* the default */
 #define WEIR_SHEDDABLE_PLUS 2
 #define WEIR_SHEDDABLE 3
+/* Or-ed to a class: the call was refused before and is tried again. Hosts share a cluster's limit
+ * by what they spend and what they refuse; a refused retry adds nothing to that, so that a storm
+ * of retries takes no share from others. Nothing else differs. */
+#define WEIR_RETRY 0x100
 
 /* What to do while no agent knows the limit. */
 #define WEIR_MODE_DEFAULT 0 /* open, or local when an amount is given */

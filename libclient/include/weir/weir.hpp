@@ -107,6 +107,13 @@ enum class Priority : std::int32_t {
   sheddable = WEIR_SHEDDABLE,
 };
 
+// The same call, tried again after a refusal. Hosts share a cluster's limit by what they spend and
+// what they refuse the first time, so retries that say so take no share from others.
+//     if (!limit.try_acquire(1, weir::as_retry())) ...
+constexpr Priority as_retry(Priority priority = Priority::critical) noexcept {
+  return static_cast<Priority>(static_cast<std::int32_t>(priority) | WEIR_RETRY);
+}
+
 // What a limit does while no agent knows it.
 enum class Mode : std::int32_t {
   by_amount = WEIR_MODE_DEFAULT,  // local when an amount is given, else open

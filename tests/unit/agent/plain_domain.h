@@ -18,11 +18,13 @@ class PlainDomain {
   explicit PlainDomain(std::uint32_t limits = 4, std::uint32_t cpus = 2, std::uint32_t sets = 2,
                        std::uint32_t waiters = 64)
       : rules_memory_(shm::RulesGeometry{limits}.bytes() + shm::kLineBytes),
-        counters_memory_(shm::CountersGeometry{limits, cpus, sets, waiters}.bytes() +
-                         shm::kLineBytes),
+        counters_memory_(
+            shm::CountersGeometry{limits, cpus, sets, waiters, shm::kLaneSets}.bytes_with_sets() +
+            shm::kLineBytes),
         ledger_memory_(Ledger::bytes(limits, cpus * sets)),
         rules(aligned(rules_memory_), shm::RulesGeometry{limits}),
-        counters(aligned(counters_memory_), shm::CountersGeometry{limits, cpus, sets, waiters}),
+        counters(aligned(counters_memory_),
+                 shm::CountersGeometry{limits, cpus, sets, waiters, shm::kLaneSets}),
         ledger(ledger_memory_.data(), limits, cpus * sets) {
     shm::format_rules(aligned(rules_memory_), rules.geometry(), 1, 2, 250 * kMs, 5 * kMs);
     shm::format_counters(aligned(counters_memory_), counters.geometry(), 2);

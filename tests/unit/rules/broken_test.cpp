@@ -11,14 +11,17 @@
 namespace weir {
 namespace {
 
-std::vector<std::string> broken_files() {
+std::vector<std::string> files_in(const std::string& folder) {
   std::vector<std::string> stems;
-  for (const auto& entry : std::filesystem::directory_iterator{test_dir() + "/broken"}) {
+  for (const auto& entry : std::filesystem::directory_iterator{test_dir() + folder}) {
     if (entry.path().extension() == ".yaml") stems.push_back(entry.path().stem().string());
   }
   std::sort(stems.begin(), stems.end());
   return stems;
 }
+
+std::vector<std::string> broken_files() { return files_in("/broken"); }
+std::vector<std::string> broken_server_files() { return files_in("/broken_server"); }
 
 class Broken : public testing::TestWithParam<std::string> {};
 
@@ -39,7 +42,25 @@ TEST_P(Broken, IsRefusedInTheseWords) {
 INSTANTIATE_TEST_SUITE_P(Files, Broken, testing::ValuesIn(broken_files()),
                          [](const auto& param) { return param.param; });
 
-TEST(BrokenFiles, AreMany) { EXPECT_GE(broken_files().size(), 80U); }
+class BrokenServer : public testing::TestWithParam<std::string> {};
+
+TEST_P(BrokenServer, IsRefusedInTheseWords) {
+  const std::string stem = test_dir() + "/broken_server/" + GetParam();
+
+  const ServerParseResult result = parse_server_rules(slurp(stem + ".yaml"), GetParam() + ".yaml");
+
+  ASSERT_FALSE(result.ok());
+  ASSERT_FALSE(result.problems.empty());
+  EXPECT_EQ(to_string(result.problems.front()) + "\n", slurp(stem + ".expected"));
+}
+
+INSTANTIATE_TEST_SUITE_P(Files, BrokenServer, testing::ValuesIn(broken_server_files()),
+                         [](const auto& param) { return param.param; });
+
+TEST(BrokenFiles, AreMany) {
+  EXPECT_GE(broken_files().size(), 120U);
+  EXPECT_GE(broken_server_files().size(), 30U);
+}
 
 TEST(BrokenFiles, AllMistakesOfAFileAreListedInItsOrder) {
   const ParseResult result = parse(

@@ -243,6 +243,23 @@ TEST_F(Example, UsesEveryFeature) {
   }
 }
 
+TEST_F(Example, UsesEveryFeatureOfTheCluster) {
+  ASSERT_TRUE(result_.ok()) << first_problem(result_);
+  EXPECT_EQ(result_.rules->cluster.limits.size(), 3U);
+  const std::string text =
+      slurp(path_) + slurp(std::string{WEIR_SOURCE_DIR} + "/examples/server.yaml");
+  for (const char* key :
+       {"scope:",       "threshold:",    "parent:",          "weight:",     "band:",
+        "floor:",       "hosts:",        "match:",           "server:",     "cluster:",
+        "namespace:",   "host:",         "token_file:",      "tls:",        "ca:",
+        "certificate:", "key:",          "listen:",          "insecure:",   "allow:",
+        "tokens:",      "certificates:", "request_timeout:", "guard:",      "lease:",
+        "ttl:",         "tail:",         "refresh:",         "state_dir:",  "http:",
+        "clients:",     "namespaces:",   "idle_timeout:",    "server_name:"}) {
+    EXPECT_THAT(text, HasSubstr(key));
+  }
+}
+
 // A rule that is described, defaults and all, means the same when it is read again.
 TEST_F(Example, DescriptionsCanBeReadBack) {
   ASSERT_TRUE(result_.ok()) << first_problem(result_);

@@ -96,7 +96,8 @@ void add_slots(Structs& all) {
   WEIR_FIELD(RuleSlot, reserve);
   WEIR_FIELD(RuleSlot, stripe_set);
   WEIR_FIELD(RuleSlot, stripes);
-  WEIR_FIELD(RuleSlot, reserved);
+  WEIR_FIELD(RuleSlot, tail_burst_plus_1);
+  WEIR_FIELD(RuleSlot, cluster_burst);
   WEIR_FIELD(RuleSlot, name);
   WEIR_FIELD(RuleSlot, reserved1);
   WEIR_STRUCT(LiveSlot);
@@ -129,6 +130,7 @@ void add_counters(Structs& all) {
   WEIR_FIELD(CountersHeader, cpus);
   WEIR_FIELD(CountersHeader, stripe_sets);
   WEIR_FIELD(CountersHeader, waiters);
+  WEIR_FIELD(CountersHeader, lane_sets);
   WEIR_FIELD(CountersHeader, reserved0);
   WEIR_FIELD(CountersHeader, office);
   WEIR_FIELD(CountersHeader, reserved1);
@@ -198,7 +200,9 @@ std::map<std::string, std::uint64_t> compiled_constants() {
           WEIR_CONSTANT(kBookUnitNs),      WEIR_CONSTANT(kBookTimeMask),
           WEIR_CONSTANT(kBookAheadUnits),  WEIR_CONSTANT(kLevelMantissaBits),
           WEIR_CONSTANT(kLevelMax),        WEIR_CONSTANT(kFrameMagic),
-          WEIR_CONSTANT(kFrameBytes)};
+          WEIR_CONSTANT(kFrameBytes),      WEIR_CONSTANT(kLaneSetsMax),
+          WEIR_CONSTANT(kLaneSets),        WEIR_CONSTANT(kLaneRefused),
+          WEIR_CONSTANT(kLaneRetried),     WEIR_CONSTANT(kLaneExtra)};
 }
 
 std::map<std::string, std::uint64_t> compiled_values() {
@@ -437,6 +441,15 @@ TEST(LayoutDoc, StatesWhereThingsLie) {
     EXPECT_EQ(number(row[7]), g.stripe_offset());
     EXPECT_EQ(number(row[8]), g.waiter_offset());
     EXPECT_EQ(number(row[9]), g.bytes());
+  }
+  const auto sets = rows_under(text, {"lane_sets", "limits_max"});
+  ASSERT_GE(sets.size(), 2U);
+  for (const Row& row : sets) {
+    const auto count = [&](std::size_t i) { return static_cast<std::uint32_t>(number(row[i])); };
+    const CountersGeometry g{count(1), count(2), count(3), count(4), count(0)};
+    EXPECT_EQ(number(row[5]), g.set_offset(1));
+    EXPECT_EQ(number(row[6]), g.set_offset(2));
+    EXPECT_EQ(number(row[7]), g.bytes_with_sets());
   }
 }
 

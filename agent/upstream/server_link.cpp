@@ -1,0 +1,222 @@
+#include "agent/upstream/server_link.h"
+
+#include <spdlog/spdlog.h>
+
+#include <chrono>
+
+#include "daemon/log/printable.h"
+#include "net/lease_wire.h"
+#include "rules/file.h"
+#include "server/wire.h"
+
+namespace weir::agent {
+
+ServerLink::ServerLink(boost::asio::io_context& io, ServerLinkOptions options)
+    : io_(io), options_(std::move(options)) {
+  net::LinkOptions link;
+  link.addresses = options_.addresses;
+  link_ = std::make_unique<net::Link>(
+      io_, std::move(link),
+      net::LinkCallbacks{.on_open = [this] { on_open(); },
+                         .on_message = [this](const v1::ToAgent& message) { on_message(message); },
+                         .on_closed = [this](const std::string& reason) { on_closed(reason); },
+                         .on_failed = [this](const std::string& reason) { on_failed(reason); }});
+}
+
+ServerLink::~ServerLink() = default;
+
+std::string ServerLink::start(Upstream& upstream, std::function<void(PushedRules)> on_rules) {
+  upstream_ = &upstream;
+  on_rules_ = std::move(on_rules);
+  if (options_.tls.enabled) {
+    net::TlsOptions tls;
+    tls.certificate_file = options_.tls.certificate;
+    tls.key_file = options_.tls.key;
+    tls.ca_file = options_.tls.ca;
+    tls.server_name = options_.tls.server_name;
+    auto loaded = net::load_tls(tls, net::TlsRole::client);
+    if (!loaded) return loaded.error().text;
+    link_->set_tls(*loaded);
+  }
+  link_->start();
+  return {};
+}
+
+void ServerLink::close() {
+  link_->close();
+  while (!queries_.empty())
+    finish(queries_.begin()->first, "the agent stops", v1::ClusterReport());
+}
+
+// Read anew for each hello: a credential may have been replaced since.
+std::string ServerLink::read_token() {
+  if (options_.token_file.empty()) return {};
+  const FileText file = read_file(options_.token_file, net::kTokenBytesMax + 2);
+  if (!file.error.empty()) {
+    spdlog::error("token_file {} {}", printable(options_.token_file), file.error);
+    return {};
+  }
+  std::string token = file.text;
+  while (!token.empty() && (token.back() == '\n' || token.back() == '\r'))
+    token.pop_back();
+  return token;
+}
+
+// ---- what is said
+
+void ServerLink::say(const lease::Hello& hello) {
+  message_.Clear();
+  v1::Hello& out = *message_.mutable_hello();
+  server::to_wire(hello, out);
+  out.set_protocol_major(net::kProtocolMajor);
+  out.set_protocol_minor(net::kProtocolMinor);
+  out.set_version(options_.version);
+  out.set_namespace_name(options_.name_space);
+  out.set_token(read_token());
+  out.set_rules_version(rules_version_);
+  link_->send(message_);
+  message_.Clear();  // the token stays nowhere
+}
+
+void ServerLink::say(const lease::Request& request) {
+  message_.clear_hello();
+  message_.clear_ack();
+  message_.clear_goodbye();
+  message_.clear_cluster_query();
+  server::to_wire(request, *message_.mutable_request());
+  link_->send(message_);
+}
+
+void ServerLink::say(const lease::Ack& ack) {
+  v1::ToServer message;
+  server::to_wire(ack, *message.mutable_ack());
+  link_->send(message);
+}
+
+void ServerLink::say(const lease::Goodbye& goodbye) {
+  v1::ToServer message;
+  server::to_wire(goodbye, *message.mutable_goodbye());
+  link_->send(message);
+}
+
+void ServerLink::go_elsewhere(const std::string& why) { link_->reconnect(why); }
+
+// ---- what is heard
+
+void ServerLink::on_open() {
+  assembler_.reset();
+  upstream_->on_open();
+}
+
+void ServerLink::on_message(const v1::ToAgent& message) {
+  upstream_->heard();
+  switch (net::kind_of(message)) {
+    case net::ToAgentKind::welcome: {
+      lease::Welcome welcome;
+      server::from_wire(message.welcome(), welcome);
+      server_name_ = message.welcome().server();
+      server_version_ = message.welcome().version();
+      if (!said_.empty()) spdlog::info("the token server {} is there", link_->stats().address);
+      said_.clear();
+      upstream_->on_welcome(welcome);
+      break;
+    }
+    case net::ToAgentKind::answer:
+      if (server::from_wire(message.answer(), answer_)) upstream_->on_answer(answer_);
+      break;
+    case net::ToAgentKind::poke: {
+      lease::Poke poke;
+      server::from_wire(message.poke(), poke);
+      upstream_->on_poke(poke);
+      break;
+    }
+    case net::ToAgentKind::rules:
+      if (auto rules = assembler_.take(message.rules())) {
+        rules_version_ = rules->version;
+        on_rules_(std::move(*rules));
+      }
+      break;
+    case net::ToAgentKind::redirect:
+      on_redirect(message.redirect());
+      break;
+    case net::ToAgentKind::refused: {
+      upstream_->on_refused();
+      const std::string text = printable(message.refused().text());
+      if (text != said_) spdlog::error("the token server refuses this agent: {}", text);
+      said_ = text;
+      break;
+    }
+    case net::ToAgentKind::cluster_report:
+      on_report(message.cluster_report());
+      break;
+    case net::ToAgentKind::pong:
+    case net::ToAgentKind::none:
+      break;
+  }
+}
+
+void ServerLink::on_redirect(const v1::Redirect& redirect) {
+  std::vector<std::string> addresses(redirect.addresses().begin(), redirect.addresses().end());
+  const std::string reason = printable(redirect.reason());
+  if (addresses.empty() || !link_->redirect(addresses, reason))
+    link_->reconnect("asked to come back later: " + reason);
+}
+
+void ServerLink::on_closed(const std::string& reason) {
+  if (said_.empty()) {
+    said_ = reason;
+    spdlog::warn("the connection to the token server {} ended: {}", link_->stats().address,
+                 printable(reason));
+  }
+  const v1::ClusterReport none;
+  while (!queries_.empty())
+    finish(queries_.begin()->first, "the connection to the token server ended: " + reason, none);
+  upstream_->on_closed();
+}
+
+// One line for a trouble, however long it lasts.
+void ServerLink::on_failed(const std::string& reason) {
+  if (!said_.empty()) return;
+  said_ = reason;
+  spdlog::warn("cannot reach the token server: {}; trying on", printable(reason));
+}
+
+// ---- questions
+
+void ServerLink::query(v1::ClusterQuery query, QueryDone done) {
+  const v1::ClusterReport none;
+  if (!link_->is_open() || !upstream_->connected()) {
+    const net::LinkStats& stats = link_->stats();
+    return done("the token server does not answer" +
+                    (stats.last_error.empty() ? std::string() : ": " + stats.last_error),
+                none);
+  }
+  if (queries_.size() >= kQueriesMax) return done("too many questions at once", none);
+  const std::uint64_t no = ++query_no_;
+  query.set_no(no);
+  v1::ToServer message;
+  *message.mutable_cluster_query() = std::move(query);
+  if (!link_->send(message)) return done("the question could not be sent", none);
+  Query& waiting = queries_[no];
+  waiting.done = std::move(done);
+  waiting.timer =
+      std::make_unique<boost::asio::steady_timer>(io_, std::chrono::milliseconds(kQueryTimeoutMs));
+  waiting.timer->async_wait([this, no](const boost::system::error_code& error) {
+    if (!error) finish(no, "the token server did not answer in time", v1::ClusterReport());
+  });
+}
+
+void ServerLink::on_report(const v1::ClusterReport& report) {
+  finish(report.no(), report.error(), report);
+}
+
+void ServerLink::finish(std::uint64_t no, const std::string& error,
+                        const v1::ClusterReport& report) {
+  const auto found = queries_.find(no);
+  if (found == queries_.end()) return;
+  const QueryDone done = std::move(found->second.done);
+  queries_.erase(found);
+  done(error, report);
+}
+
+}  // namespace weir::agent

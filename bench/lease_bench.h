@@ -1,0 +1,31 @@
+// The rows of weir_lease_bench: what a heartbeat costs a token server.
+#pragma once
+
+#include <optional>
+#include <string>
+
+namespace weir::bench {
+
+struct LeaseRow {
+  std::string name;
+  std::string floor;  // in words
+  double ns_median = 0;
+  double floor_ns_median = 0;
+  double ratio = 0;  // lease_server: floor / cost, more is better; lease_book: cost / floor
+  double ratio_p10 = 0, ratio_p90 = 0;
+  double bar = 0;
+  bool more_is_better = true;
+  std::string note;
+
+  bool reached() const { return more_is_better ? ratio >= bar : ratio <= bar; }
+};
+
+// 64 connections that send heartbeats of 100 limits, against an echo of as many bytes on bare Asio:
+// CPU time of the server's thread, in slices that take turns. Nothing, with a message on stderr,
+// when it could not be measured.
+std::optional<LeaseRow> measure_lease_server(bool quick);
+
+// A heartbeat of 100 limits given to a book directly: with 10,000 hosts against 100.
+std::optional<LeaseRow> measure_lease_book(bool quick);
+
+}  // namespace weir::bench

@@ -1,0 +1,77 @@
+// weir_lease_bench [--quick] [--check] [--only server|book] [--json FILE]: heartbeats.
+#include <cstdio>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "bench/lease_bench.h"
+
+namespace {
+
+using weir::bench::LeaseRow;
+
+bool write_json(const std::string& path, const std::vector<LeaseRow>& rows) {
+  std::FILE* out = std::fopen(path.c_str(), "w");
+  if (out == nullptr) return false;
+  std::fprintf(out, "[");
+  for (std::size_t i = 0; i < rows.size(); ++i)
+    std::fprintf(out,
+                 "%s\n  {\"name\": \"%s\", \"ns_median\": %.1f, \"floor_ns_median\": %.1f, "
+                 "\"ratio\": %.3f, \"bar\": %.2f, \"reached\": %s}",
+                 i == 0 ? "" : ",", rows[i].name.c_str(), rows[i].ns_median,
+                 rows[i].floor_ns_median, rows[i].ratio, rows[i].bar,
+                 rows[i].reached() ? "true" : "false");
+  std::fprintf(out, "\n]\n");
+  return std::fclose(out) == 0;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  bool quick = false;
+  bool check = false;
+  std::string json, only;
+  for (int i = 1; i < argc; ++i) {
+    const std::string_view argument = argv[i];
+    if (argument == "--quick") {
+      quick = true;
+    } else if (argument == "--check") {
+      check = true;
+    } else if (argument == "--only" && i + 1 < argc) {
+      only = argv[++i];
+    } else if (argument == "--json" && i + 1 < argc) {
+      json = argv[++i];
+    } else {
+      std::fprintf(
+          stderr,
+          "usage: weir_lease_bench [--quick] [--check] [--only server|book] [--json FILE]\n");
+      return 64;
+    }
+  }
+  std::vector<LeaseRow> rows;
+  struct Measured {
+    std::string_view name;
+    std::optional<LeaseRow> (*run)(bool quick);
+  };
+  constexpr Measured kAll[] = {{"server", weir::bench::measure_lease_server},
+                               {"book", weir::bench::measure_lease_book}};
+  for (const Measured& each : kAll) {
+    if (!only.empty() && only != each.name) continue;
+    const auto row = each.run(quick);
+    if (!row) return 1;
+    std::printf(
+        "%-22s %8.0f ns  floor %8.0f ns (%s)  ratio %.3f (%.3f..%.3f)  bar %s %.2f  %s  %s\n",
+        row->name.c_str(), row->ns_median, row->floor_ns_median, row->floor.c_str(), row->ratio,
+        row->ratio_p10, row->ratio_p90, row->more_is_better ? ">=" : "<=", row->bar,
+        row->reached() ? "reached" : "MISSED", row->note.c_str());
+    std::fflush(stdout);
+    rows.push_back(*row);
+  }
+  if (!json.empty() && !write_json(json, rows)) {
+    std::perror(json.c_str());
+    return 1;
+  }
+  for (const LeaseRow& row : rows)
+    if (check && !row.reached()) return 2;
+  return 0;
+}

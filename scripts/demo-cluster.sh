@@ -1,0 +1,289 @@
+#!/usr/bin/env bash
+# One limit over three hosts: builds weir, starts a token server and three agents, each with a
+# process that asks /api/order, which all of them together may do 300 times a second, and shows
+#
+#   1. 100 + 100 + 100 wanted: all pass
+#   2. 400 + 50 + 50 wanted: 300 pass, shared 200 / 50 / 50
+#   3. a fourth host joins and leaves again: the total stays
+#   4. the server is killed (-9): each host serves its 100/s once lease and tail have run out
+#   5. the server is back: 200 / 50 / 50 again
+#   6. the server is restarted under load
+#
+# and at the end that never more than burst + 300/s x time was admitted.
+#
+#   scripts/demo-cluster.sh [--seconds N] [--build DIR] [--no-deps]
+#
+#   --seconds N   how long each part is watched (5)
+#   --build DIR   use what is built there
+#   --no-deps     installs nothing; stops when something is missing
+#   --help        this text
+#
+# The "hosts" are agents in folders of their own on this machine; they and the server speak TCP on
+# loopback. Exit code 0: everything held. 1: it did not, or could not run.
+set -euo pipefail
+
+source_dir=$(cd "$(dirname "$0")/.." && pwd)
+readonly source_dir limit=/api/order rate=300 burst=300 hosts=3
+build_dir=$source_dir/build/quickstart
+seconds=5
+deps=install
+prebuilt=no
+run_dir=''
+failed=no
+declare -A pids=() # by name: server, agent1, load1...
+declare -a outs=() # what the processes that ask have written at their end
+
+say() { printf '%s\n' "$*"; }
+die() { printf 'demo-cluster: %s\n' "$*" >&2; exit 1; }
+usage() { sed -n '2,23s/^# \{0,1\}//p' "$0"; }
+
+while (($# > 0)); do
+  case $1 in
+    --seconds)
+      seconds=${2-}
+      [[ $seconds =~ ^[1-9][0-9]{0,2}$ ]] || die "--seconds needs a whole number from 1 to 999"
+      shift 2 ;;
+    --build) build_dir=$(cd "${2-}" && pwd); prebuilt=yes; shift 2 ;;
+    --no-deps) deps=check; shift ;;
+    -h | --help) usage; exit 0 ;;
+    *) usage >&2; exit 2 ;;
+  esac
+done
+
+# Ends what this script started, by number, and nothing else.
+end_process() { # NAME [SIGNAL]
+  local pid=${pids[$1]-} step
+  [[ -n $pid ]] || return 0
+  unset "pids[$1]"
+  kill "-${2:-TERM}" "$pid" 2> /dev/null || return 0
+  for ((step = 0; step < 100; step++)); do
+    kill -0 "$pid" 2> /dev/null || break
+    sleep 0.05
+  done
+  kill -KILL "$pid" 2> /dev/null || true
+  wait "$pid" 2> /dev/null || true
+}
+
+cleanup() {
+  local name
+  for name in "${!pids[@]}"; do end_process "$name"; done
+  [[ -z $run_dir ]] || rm -rf "$run_dir"
+  run_dir=''
+}
+trap cleanup EXIT
+trap 'say ""; say "demo-cluster: interrupted, cleaning up"; exit 130' INT
+trap 'exit 143' TERM
+
+build() {
+  [[ $prebuilt == no ]] || return 0
+  say "== build (build/quickstart; the first time takes some minutes)"
+  if [[ $deps == check ]]; then
+    "$source_dir/scripts/deps.sh" build --check
+  else
+    "$source_dir/scripts/deps.sh" build
+  fi
+  (cd "$source_dir" && cmake --preset release -B "$build_dir" -DWEIR_TESTS=OFF -DWEIR_BENCH=OFF \
+    --log-level=WARNING > /dev/null)
+  cmake --build "$build_dir" --parallel "$(nproc)" \
+    --target weir-server weir-agent weir weir-cli load-c
+}
+
+weir() { # HOST ARGUMENT...
+  local host=$1
+  shift
+  "$build_dir/bin/weir" --runtime-dir "$run_dir/host$host" "$@"
+}
+
+wait_for() { # WHAT COMMAND...
+  local what=$1 step
+  shift
+  for ((step = 0; step < 150; step++)); do
+    if "$@" > /dev/null 2>&1; then return 0; fi
+    sleep 0.1
+  done
+  sed 's/^/  /' "$run_dir"/*.log >&2
+  die "$what did not come up; the logs are above"
+}
+
+start_server() {
+  local file=$run_dir/server.yaml
+  [[ -e $file ]] || cat > "$file" << END
+version: 1
+listen: 127.0.0.1:$port
+state_dir: $run_dir/state
+http: off
+namespaces:
+  default:
+    tokens: ["$("$build_dir/bin/weir-server" --hash-token <<< secret)"]
+    limits:
+      - {name: $limit, rate: $rate/s, burst: $burst}
+END
+  setsid "$build_dir/bin/weir-server" "$file" >> "$run_dir/server.log" 2>&1 < /dev/null &
+  pids[server]=$!
+  disown "$!" # bash would report that it was killed
+}
+
+start_host() { # HOST
+  local dir=$run_dir/host$1
+  mkdir -p "$dir"
+  echo secret > "$dir/token"
+  chmod 600 "$dir/token"
+  cat > "$dir/rules.yaml" << END
+version: 1
+server: 127.0.0.1:$port
+cluster: {host: host$1, token_file: $dir/token}
+END
+  setsid "$build_dir/bin/weir-agent" --runtime-dir "$dir" --rules "$dir/rules.yaml" --http off \
+    >> "$run_dir/agent$1.log" 2>&1 < /dev/null &
+  pids[agent$1]=$!
+  wait_for "the agent of host $1" weir "$1" show "$limit"
+}
+
+start_load() { # HOST CALLS_PER_SECOND
+  local out
+  out=$run_dir/load$1.$((${#outs[@]} + 1)).out
+  WEIR_SOCKET=$run_dir/host$1/agent.sock "$build_dir/examples/load-c" "$limit" 3600 "$2" \
+    > "$out" 2>> "$run_dir/load$1.log" &
+  pids[load$1]=$!
+  outs+=("$out")
+}
+
+# The processes end by themselves on a signal and say what they did; each has a part of the total.
+end_load() { # HOST
+  local pid=${pids[load$1]-}
+  [[ -n $pid ]] || return 0
+  unset "pids[load$1]"
+  kill -TERM "$pid"
+  wait "$pid" || true
+}
+
+# What a host has admitted so far, and when it said so: "TOKENS NANOSECONDS".
+spent_of() { # HOST
+  weir "$1" show "$limit" -o json | python3 -c '
+import json, sys, time
+shown = json.load(sys.stdin)
+while isinstance(shown, dict) and "limits" in shown: shown = shown["limits"]
+if isinstance(shown, list): shown = shown[0]
+print(int(shown["spent_total"]), time.monotonic_ns())'
+}
+
+# Watches hosts 1..N for a while: what each admitted a second, and whether it is what was expected.
+watch_part() { # TITLE EXPECTED... ; an expected '-' is not judged
+  local title=$1 host got total=0 all=0 within
+  shift
+  local -a spent=() at_ns=()
+  local now now_ns
+  for ((host = 1; host <= $#; host++)); do
+    read -r "spent[$host]" "at_ns[$host]" < <(spent_of "$host")
+  done
+  sleep "$seconds"
+  printf '  %-44s' "$title"
+  for ((host = 1; host <= $#; host++)); do
+    read -r now now_ns < <(spent_of "$host")
+    got=$(((now - spent[host]) * 1000000000 / (now_ns - at_ns[host])))
+    printf ' %6d' "$got"
+    ((total += got)) || true
+    [[ ${!host} == - ]] && continue
+    ((all += ${!host})) || true
+    # Two per cent of what is expected, and the grain of a short look.
+    within=$((${!host} * 2 / 100 + ${!host} / 50 + 3))
+    if ((got < ${!host} - within || got > ${!host} + within)); then
+      printf '!'
+      failed=yes
+    fi
+  done
+  printf '   total %4d/s\n' "$total"
+}
+
+shares() { # EXPECTED... : waits until the hosts' leases are as they should be, within 2 %
+  local step host lease good
+  for ((step = 0; step < 100; step++)); do
+    good=yes
+    for ((host = 1; host <= $#; host++)); do
+      lease=$(weir "$host" show "$limit" -o json | grep -oE '"lease_rate": *[0-9.]+' |
+        grep -oE '[0-9.]+$' || echo 0)
+      awk -v a="$lease" -v b="${!host}" 'BEGIN { exit !(a > b * 0.98 && a < b * 1.02) }' || good=no
+    done
+    [[ $good == no ]] || return 0
+    sleep 0.1
+  done
+  return 1
+}
+
+total_line() { # FILE...
+  awk '{ for (i = 1; i <= NF; i++) { split($i, kv, "="); v[kv[1]] = kv[2] }
+         admitted += v["admitted"]
+         if (first == 0 || v["begin_ns"] < first) first = v["begin_ns"]
+         if (v["end_ns"] > last) last = v["end_ns"] }
+       END { printf "%d %.3f\n", admitted, (last - first) / 1e9 }' "$@"
+}
+
+judge() {
+  local admitted window most
+  read -r admitted window < <(total_line "${outs[@]}")
+  most=$(awk -v w="$window" -v r=$rate -v b=$burst 'BEGIN { printf "%d", b + r * w }')
+  say ""
+  say "  all the time, $window s: admitted $admitted; burst + rate x time allows $most"
+  if ((admitted > most)); then
+    die "the bound was BROKEN: $((admitted - most)) too many. Please report this."
+  fi
+  [[ $failed == no ]] || die "the bound held, but shares were off (marked !). Is the machine busy?"
+  say "ok: the total held all the time, and the shares were as they should be."
+}
+
+main() {
+  local host
+  build
+  run_dir=$(mktemp -d /tmp/weir-demo.XXXXXX)
+  mkdir "$run_dir/state"
+  port=$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
+  say "== a server and $hosts hosts; $limit: $rate/s for all together"
+  start_server
+  for ((host = 1; host <= hosts; host++)); do start_host "$host"; done
+  printf '  %-44s' "admitted a second, by host"
+  for ((host = 1; host <= hosts + 1; host++)); do printf ' %6s' "h$host"; done
+  say ""
+
+  for ((host = 1; host <= hosts; host++)); do start_load "$host" 100; done
+  sleep 4
+  watch_part "1. 100 + 100 + 100 wanted" 100 100 100
+
+  for ((host = 1; host <= hosts; host++)); do end_load "$host"; done
+  start_load 1 400
+  start_load 2 50
+  start_load 3 50
+  sleep 4
+  watch_part "2. 400 + 50 + 50 wanted" 200 50 50
+
+  start_host 4
+  start_load 4 400
+  sleep 4
+  watch_part "3. host 4 joins and wants 400" 100 50 50 100
+  end_load 4
+  sleep 4
+  watch_part "   and leaves" 200 50 50 0
+  end_process agent4
+
+  for host in 2 3; do end_load "$host"; start_load "$host" 400; done
+  sleep 3
+  end_process server KILL
+  watch_part "4. the server is killed: leases run" - - -
+  sleep $((seconds < 11 ? 11 - seconds : 0))
+  watch_part "   lease and tail are over: local" 100 100 100
+
+  for host in 2 3; do end_load "$host"; start_load "$host" 50; done
+  start_server
+  sleep 14
+  watch_part "5. the server is back" 200 50 50
+
+  end_process server TERM
+  start_server
+  watch_part "6. restarted under load" - - -
+  sleep 2
+  watch_part "   and after" 200 50 50
+
+  for ((host = 1; host <= hosts; host++)); do end_load "$host"; done
+  judge
+}
+
+main

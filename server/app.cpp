@@ -1,0 +1,241 @@
+#include "server/app.h"
+
+#include <spdlog/spdlog.h>
+#include <sys/inotify.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <csignal>
+#include <cstring>
+#include <filesystem>
+
+#include "daemon/log/log.h"
+#include "rules/address.h"
+#include "server/metrics.h"
+
+namespace weir::server {
+
+namespace asio = boost::asio;
+
+namespace {
+
+constexpr auto kTick = std::chrono::milliseconds(250);
+constexpr auto kReloadDelay = std::chrono::milliseconds(200);  // an editor writes in several steps
+constexpr auto kStopPatience = std::chrono::milliseconds(1'000);
+constexpr auto kStopStep = std::chrono::milliseconds(20);
+constexpr int kFlushMs = 500;
+
+// Every agent is a connection, and the usual 1024 would be the first bound that is met.
+void raise_descriptors() {
+  struct rlimit limit {};
+  if (::getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur >= limit.rlim_max) return;
+  limit.rlim_cur = limit.rlim_max;
+  (void)::setrlimit(RLIMIT_NOFILE, &limit);
+}
+
+}  // namespace
+
+App::App(AppOptions options)
+    : options_(std::move(options)), timer_(io_), signals_(io_), watch_(io_) {}
+App::~App() = default;
+
+int App::run() {
+  if (const int code = prepare(); code != kExitOk) {
+    flush_log(kFlushMs);
+    return code;
+  }
+  wait_signal();
+  watch_file();
+  if (const auto interval = Notifier::watchdog_interval())
+    watchdog_ = std::chrono::duration_cast<std::chrono::nanoseconds>(*interval) / 2;
+  notifier_.ready("serving " + std::to_string(server_->rules().namespaces.size()) +
+                  " namespace(s)");
+  schedule();
+  io_.run();
+  http_.reset();
+  server_.reset();
+  flush_log(kFlushMs);
+  return kExitOk;
+}
+
+int App::prepare() {
+  std::signal(SIGPIPE, SIG_IGN);
+  std::signal(SIGXFSZ, SIG_IGN);  // a file that may not grow is an error like any other
+  ::umask(0077);
+  raise_descriptors();
+  ServerParseResult parsed = load_server_file(options_.file);
+  for (const Problem& problem : parsed.problems)
+    spdlog::error("{}", to_string(problem));
+  if (!parsed.ok()) return kExitConfig;
+  for (const Problem& warning : parsed.rules->warnings)
+    spdlog::warn("{}", to_string(warning));
+  apply_options(*parsed.rules);
+  server_ = std::make_unique<TokenServer>(
+      io_, ServerOptions{.name = options_.name, .version = WEIR_VERSION_TEXT});
+  if (const StartResult started = server_->start(*parsed.rules); !started) {
+    spdlog::error("{}", started.error);
+    return started.in_use ? kExitAlreadyRunning : kExitConfig;
+  }
+  if (const std::string error = start_http(parsed.rules->http); !error.empty()) {
+    spdlog::error("{}", error);
+    return kExitConfig;
+  }
+  std::string addresses;
+  for (const std::string& address : server_->addresses())
+    addresses += addresses.empty() ? address : ", " + address;
+  spdlog::info("weir-server {} listens at {}; http: {}", WEIR_VERSION_TEXT, addresses,
+               http_ ? "http://" + http_->bound_address() + "/metrics" : "off");
+  return kExitOk;
+}
+
+void App::apply_options(ServerRules& rules) const {
+  if (!options_.http.empty()) rules.http = options_.http == "off" ? "" : options_.http;
+  if (!options_.state_dir.empty()) rules.state_dir = options_.state_dir;
+}
+
+std::string App::start_http(const std::string& address) {
+  if (address.empty()) return {};
+  const Parsed<AddressText> parsed = parse_address_text(address, AddressUse::http);
+  if (!parsed.value) return "http '" + address + "' " + parsed.error;
+  HttpOptions http;
+  http.address = parsed.value->host;
+  http.port = parsed.value->port;
+  HttpRoutes routes;
+  routes.add("GET", "/metrics", [this](const HttpRequest&) {
+    HttpResponse response;
+    response.content_type = kMetricsContentType;
+    response.body = render_metrics(server_->status());
+    return response;
+  });
+  routes.add("GET", "/healthz", [this](const HttpRequest&) {
+    const ServerStatus status = server_->status(false);
+    std::string text = "ok";
+    if (!status.reload_error.empty())
+      text += ", but the last reload was refused: " + status.reload_error;
+    if (status.state.degraded)
+      text += ", but its state cannot be stored: " + status.state.last_error;
+    return text_response(200, text);
+  });
+  http_ = std::make_unique<HttpServer>(io_, http, std::move(routes));
+  if (std::string error = http_->start(); !error.empty())
+    return error + "; choose another with 'http' in the file, or http: off";
+  return {};
+}
+
+void App::wait_signal() {
+  for (const int number : {SIGHUP, SIGTERM, SIGINT})
+    signals_.add(number);
+  signals_.async_wait([this](const boost::system::error_code& error, int number) {
+    if (error) return;
+    if (number != SIGHUP) {
+      stop();
+      return;
+    }
+    notifier_.reloading();
+    reload("SIGHUP");
+    notifier_.ready(reload_good_ ? "serving" : "serving; the last reload was refused");
+    wait_signal();
+  });
+}
+
+// Watches the directory: an editor or a package replaces the file rather than writing into it.
+void App::watch_file() {
+  const int fd = ::inotify_init1(IN_NONBLOCK | IN_CLOEXEC);
+  const std::filesystem::path file(options_.file);
+  const std::string dir = file.has_parent_path() ? file.parent_path().string() : ".";
+  if (fd < 0 || ::inotify_add_watch(fd, dir.c_str(), IN_CLOSE_WRITE | IN_MOVED_TO) < 0) {
+    spdlog::warn("cannot watch {} for changes: {}; use SIGHUP", dir, std::strerror(errno));
+    if (fd >= 0) ::close(fd);
+    return;
+  }
+  watch_.assign(fd);
+  read_watch();
+}
+
+void App::read_watch() {
+  watch_.async_wait(
+      asio::posix::stream_descriptor::wait_read, [this](const boost::system::error_code& error) {
+        if (error) return;
+        alignas(struct inotify_event) char buffer[4096];
+        const std::string name = std::filesystem::path(options_.file).filename().string();
+        for (ssize_t got; (got = ::read(watch_.native_handle(), buffer, sizeof(buffer))) > 0;)
+          for (char* at = buffer; at < buffer + got;) {
+            const auto* event = reinterpret_cast<const struct inotify_event*>(at);
+            if (event->len > 0 && name == event->name) {
+              reload_due_ = true;
+              reload_at_ = Clock::now() + kReloadDelay;
+            }
+            at += sizeof(struct inotify_event) + event->len;
+          }
+        read_watch();
+      });
+}
+
+void App::reload(const char* why) {
+  ServerParseResult parsed = load_server_file(options_.file);
+  std::vector<std::string> problems;
+  for (const Problem& problem : parsed.problems)
+    problems.push_back(to_string(problem));
+  reload_good_ = parsed.ok();
+  if (parsed.ok()) {
+    for (const Problem& warning : parsed.rules->warnings)
+      spdlog::warn("{}", to_string(warning));
+    apply_options(*parsed.rules);
+    const std::string error = server_->apply(*parsed.rules);
+    reload_good_ = error.empty();
+    if (!error.empty()) problems.push_back(error);
+  } else {
+    server_->note_reload_failure(problems.empty() ? "unknown" : problems.front());
+  }
+  for (const std::string& problem : problems)
+    spdlog::error("reload ({}): {}", why, problem);
+  if (!reload_good_) spdlog::error("reload ({}): refused; what is in force stays as it is", why);
+}
+
+void App::schedule() {
+  timer_.expires_after(watchdog_.count() > 0 ? std::min<std::chrono::nanoseconds>(kTick, watchdog_)
+                                             : std::chrono::nanoseconds(kTick));
+  timer_.async_wait([this](const boost::system::error_code& error) {
+    if (!error) on_timer();
+  });
+}
+
+void App::on_timer() {
+  const auto now = Clock::now();
+  if (watchdog_.count() > 0 && now >= next_watchdog_) {
+    notifier_.ping_watchdog();
+    next_watchdog_ = now + watchdog_;
+  }
+  if (reload_due_ && now >= reload_at_) {
+    reload_due_ = false;
+    reload("the file changed");
+  }
+  pump_log();
+  schedule();
+}
+
+void App::stop() {
+  notifier_.stopping();
+  spdlog::info("stopping; what hosts hold goes on until its end, and their fallback after it");
+  boost::system::error_code ignored;
+  signals_.cancel(ignored);
+  if (watch_.is_open()) watch_.close(ignored);
+  if (http_) http_->stop();
+  server_->stop();
+  finish_stop(Clock::now() + kStopPatience);
+}
+
+void App::finish_stop(Clock::time_point until) {
+  if (server_->drained() || Clock::now() >= until) {
+    io_.stop();
+    return;
+  }
+  timer_.expires_after(kStopStep);
+  timer_.async_wait([this, until](const boost::system::error_code& error) {
+    if (!error) finish_stop(until);
+  });
+}
+
+}  // namespace weir::server

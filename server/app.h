@@ -1,0 +1,70 @@
+// weir-server as a process: one thread that serves, one that writes its state.
+#pragma once
+
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/posix/stream_descriptor.hpp>
+#include <boost/asio/signal_set.hpp>
+#include <boost/asio/steady_timer.hpp>
+#include <chrono>
+#include <memory>
+#include <string>
+
+#include "daemon/http/server.h"
+#include "daemon/notify/notify.h"
+#include "rules/parse.h"
+#include "server/token_server.h"
+
+namespace weir::server {
+
+struct AppOptions {
+  std::string file = "/etc/weir/server.yaml";
+  std::string name;  // empty: the host's
+  // In place of what the file says; empty: as the file says.
+  std::string http;
+  std::string state_dir;
+};
+
+// Exit codes, after sysexits.h.
+inline constexpr int kExitOk = 0;
+inline constexpr int kExitUsage = 64;
+inline constexpr int kExitInternal = 70;
+inline constexpr int kExitAlreadyRunning = 75;
+inline constexpr int kExitConfig = 78;
+
+class App {
+ public:
+  explicit App(AppOptions options);
+  ~App();
+  int run();
+
+ private:
+  using Clock = std::chrono::steady_clock;
+
+  int prepare();
+  void apply_options(ServerRules& rules) const;
+  std::string start_http(const std::string& address);
+  void wait_signal();
+  void watch_file();
+  void read_watch();
+  void reload(const char* why);
+  void schedule();
+  void on_timer();
+  void stop();
+  void finish_stop(Clock::time_point until);
+
+  AppOptions options_;
+  boost::asio::io_context io_{1};
+  boost::asio::steady_timer timer_;
+  boost::asio::signal_set signals_;
+  boost::asio::posix::stream_descriptor watch_;
+  Notifier notifier_;
+  std::unique_ptr<TokenServer> server_;
+  std::unique_ptr<HttpServer> http_;
+  Clock::time_point next_watchdog_;
+  std::chrono::nanoseconds watchdog_{0};
+  Clock::time_point reload_at_;
+  bool reload_due_ = false;
+  bool reload_good_ = true;
+};
+
+}  // namespace weir::server

@@ -1,0 +1,103 @@
+// weir-server: divides the limits of a cluster among its hosts.
+#include <CLI/CLI.hpp>
+#include <cstdio>
+#include <exception>
+#include <iostream>
+
+#include "daemon/log/log.h"
+#include "net/secret.h"
+#include "server/app.h"
+#include "server/config.h"
+
+namespace {
+
+using namespace weir;
+using namespace weir::server;
+
+struct Arguments {
+  server::AppOptions options;
+  std::string log_level = "info";
+  std::string log_format = "auto";
+  bool check = false;
+  bool hash_token = false;
+};
+
+void declare(CLI::App& cli, Arguments& arguments) {
+  cli.set_version_flag("--version", "weir-server " WEIR_VERSION_TEXT);
+  cli.add_option("--config,file", arguments.options.file, "The server's file (YAML)")
+      ->capture_default_str();
+  cli.add_option("--name", arguments.options.name,
+                 "What agents and operators are told; default: the host's name");
+  cli.add_option("--http", arguments.options.http,
+                 "ADDRESS:PORT of /metrics and /healthz, or off, in place of 'http' in the file");
+  cli.add_option("--state-dir", arguments.options.state_dir, "In place of 'state_dir' in the file");
+  cli.add_option("--log-level", arguments.log_level, "trace, debug, info, warn or error")
+      ->check(CLI::IsMember({"trace", "debug", "info", "warn", "error"}))
+      ->capture_default_str();
+  cli.add_option("--log-format", arguments.log_format, "text, json, journald or auto")
+      ->check(CLI::IsMember({"text", "json", "journald", "auto"}))
+      ->capture_default_str();
+  cli.add_flag("--check", arguments.check, "Check the file and exit");
+  cli.add_flag("--hash-token", arguments.hash_token,
+               "Read a token from standard input, print what belongs under 'tokens', and exit");
+}
+
+int check_file(const std::string& path) {
+  const ServerParseResult parsed = load_server_file(path);
+  for (const Problem& problem : parsed.problems)
+    std::fprintf(stderr, "%s\n", to_string(problem).c_str());
+  if (parsed.problems_left_out != 0)
+    std::fprintf(stderr, "... and %zu more\n", parsed.problems_left_out);
+  if (!parsed.ok()) return kExitConfig;
+  for (const Problem& warning : parsed.rules->warnings)
+    std::fprintf(stderr, "warning: %s\n", to_string(warning).c_str());
+  for (const NamespaceRule& rule : parsed.rules->namespaces) {
+    if (const std::string problem = limits_problem(rule); !problem.empty()) {
+      std::fprintf(stderr, "%s:%d:1: %s\n", path.c_str(), rule.line, problem.c_str());
+      return kExitConfig;
+    }
+  }
+  std::printf("%s: ok\n", path.c_str());
+  return kExitOk;
+}
+
+int hash_token() {
+  std::string token;
+  std::getline(std::cin, token);
+  if (!token.empty() && token.back() == '\r') token.pop_back();
+  if (token.empty()) {
+    std::fprintf(stderr,
+                 "weir-server: no token on standard input; try: openssl rand -hex 32 | "
+                 "tee token | weir-server --hash-token\n");
+    return kExitUsage;
+  }
+  std::printf("%s\n", net::token_hash(token).c_str());
+  return kExitOk;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) try {
+  Arguments arguments;
+  CLI::App cli("weir-server divides the limits of a cluster among its hosts.", "weir-server");
+  declare(cli, arguments);
+  try {
+    cli.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    return cli.exit(error) == 0 ? kExitOk : kExitUsage;
+  }
+  if (arguments.hash_token) return hash_token();
+  if (arguments.check) return check_file(arguments.options.file);
+  LogOptions log;
+  log.level = parse_log_level(arguments.log_level).value_or(LogLevel::info);
+  log.format = parse_log_format(arguments.log_format).value_or(LogFormat::automatic);
+  if (const std::string error = init_log(log); !error.empty()) {
+    std::fprintf(stderr, "weir-server: %s\n", error.c_str());
+    return kExitInternal;
+  }
+  server::App app(std::move(arguments.options));
+  return app.run();
+} catch (const std::exception& error) {
+  std::fprintf(stderr, "weir-server: %s\n", error.what());
+  return 70;
+}

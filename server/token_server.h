@@ -1,0 +1,71 @@
+// The token server: listeners, hellos, namespaces, and the loop that drives their books. A part of
+// weir-server, and of every agent that carries its server in its own process.
+//
+//     TokenServer server(io, options);
+//     if (const StartResult started = server.start(rules); !started) ...
+//     io.run();
+//
+// Lives on the thread of its io_context, as do all calls.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "rules/cluster.h"
+#include "server/status.h"
+
+namespace boost::asio {
+class io_context;
+}
+
+namespace weir::server {
+
+struct ServerOptions {
+  std::string name;  // for people; empty: the host's
+  std::string version;
+  std::uint32_t connections_max = 20'000;
+};
+
+struct StartResult {
+  std::string error;    // empty: it runs
+  bool in_use = false;  // by another server with the same state directory
+
+  explicit operator bool() const noexcept { return error.empty(); }
+};
+
+class TokenServer {
+ public:
+  TokenServer(boost::asio::io_context& io, ServerOptions options);
+  ~TokenServer();  // closes everything; leases run on at their hosts
+  TokenServer(const TokenServer&) = delete;
+  TokenServer& operator=(const TokenServer&) = delete;
+
+  // Reads and writes the state directory, opens the listeners. May wait for the disk.
+  StartResult start(const ServerRules& rules);
+  // All or nothing: the text says why nothing was changed. What takes effect with the next start
+  // alone is said in the log.
+  std::string apply(const ServerRules& rules);
+  // Says goodbye to every agent and accepts no other. drained() says when all is out.
+  void stop();
+  bool drained() const;
+
+  // For several servers: somebody else owns this namespace; agents are sent there. No address: they
+  // are asked to come back later. own() takes it back, and learns.
+  void redirect(const std::string& name_space, std::vector<std::string> addresses,
+                const std::string& reason);
+  void own(const std::string& name_space);
+
+  std::vector<std::string> addresses() const;  // with the real ports
+  const ServerRules& rules() const;
+  ServerStatus status(bool with_limits = true) const;
+  // A reload that failed before it got here, for the status.
+  void note_reload_failure(const std::string& why);
+
+ private:
+  class Impl;
+  std::shared_ptr<Impl> impl_;
+};
+
+}  // namespace weir::server
