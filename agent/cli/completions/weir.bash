@@ -26,6 +26,7 @@ _weir_command_options() {
     take) _weir_words '--tokens --wait --class --allow-without-agent' ;;
     apply) _weir_words '--save --dry-run' ;;
     diff) _weir_words '--exit-code' ;;
+    cluster) _weir_words 'status hosts top' ;;
     doctor) _weir_words '--rules --all' ;;
     bench) _weir_words '--seconds --threads' ;;
   esac
@@ -86,7 +87,7 @@ _weir() {
     return
   fi
   case $command in
-    '') _weir_words 'status list show top clients take rules doctor bench version completion' ;;
+    '') _weir_words 'status list show top clients take rules cluster doctor bench version completion' ;;
     rules) _weir_words 'check apply diff' ;;
     check | apply | diff) ((positionals == 0)) && _weir_files ;;
     list | show | take | bench) ((positionals == 0)) && _weir_limits ;;

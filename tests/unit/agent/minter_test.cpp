@@ -100,7 +100,7 @@ TEST(Minter, ReopensAGateThatHidesTokens) {
   shm::CounterSlot& slot = d.counters.slot(0);
   slot.closed = slot.epoch.load() << 24;  // a neighbour's lie: dry
   EXPECT_FALSE(d.take(0));
-  d.now += kLookNs;
+  d.now += kLookBusyNs;
   d.minter->tick();
   EXPECT_TRUE(d.take(0));
 }
@@ -224,7 +224,7 @@ TEST(Minter, AnIdleFullBucketIsNotTouched) {
   }
   EXPECT_EQ(d.counters.slot(0).book.load(), book);
   EXPECT_TRUE(d.take(0));
-  d.now += kLookNs;
+  d.now += kLookBusyNs;
   EXPECT_TRUE(d.minter->tick()) << "a spent token is demand";
 }
 

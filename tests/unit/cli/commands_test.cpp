@@ -49,11 +49,12 @@ TEST(Status, JsonKeysAreStable) {
 
   const json answer = json::parse(run(agent.dir(), {"status", "-o", "json"}).out);
 
-  EXPECT_THAT(keys_of(answer),
-              ElementsAre("agent_epoch", "counters_adopted", "cpu", "domains", "http_address",
-                          "pid", "rules_error", "rules_file", "rules_generation",
-                          "rules_loaded_ms_ago", "runtime_dir", "tick_p50_ns", "tick_p99_ns",
-                          "tick_us", "ticks_late_total", "ticks_total", "uptime_ms", "version"));
+  EXPECT_THAT(
+      keys_of(answer),
+      ElementsAre("agent_epoch", "counters_adopted", "cpu", "domains", "http_address", "pid",
+                  "rules_error", "rules_file", "rules_generation", "rules_loaded_ms_ago",
+                  "runtime_dir", "tick_p50_ns", "tick_p99_ns", "tick_us", "ticks_late_total",
+                  "ticks_total", "upstream", "uptime_ms", "version"));
   EXPECT_EQ(answer["agent_epoch"], "18446744073709551615");
   EXPECT_THAT(
       keys_of(answer["domains"][0]),
@@ -101,6 +102,7 @@ TEST(Status, ShowsTheValueFromBeforeAShortBlindness) {
 TEST(Status, AMeasuredZeroIsAZero) {
   Answers answers;
   answers.status.mutable_cpu()->set_smoothed_permille(0);
+  answers.status.mutable_cpu()->set_throttled_permille(0);
   FakeAgent agent{answers};
 
   const json cpu = json::parse(run(agent.dir(), {"status", "-o", "json"}).out)["cpu"];
@@ -190,10 +192,10 @@ TEST(List, JsonKeysAreStable) {
   EXPECT_THAT(
       keys_of(answer["limits"][0]),
       ElementsAre("algorithm", "amount", "burst", "calendar", "description", "domain", "fallback",
-                  "fallback_text", "forged_total", "generation", "index", "level", "line",
-                  "lost_total", "minted_total", "name", "next_edge_ms", "owed", "period_ns",
-                  "rate_text", "refused_per_s", "refused_total", "reserve", "spent_per_s",
-                  "spent_total", "striped", "timezone", "waiting"));
+                  "fallback_after_ms", "fallback_text", "forged_total", "generation", "index",
+                  "lease", "level", "line", "lost_total", "minted_total", "name", "next_edge_ms",
+                  "owed", "period_ns", "rate_text", "refused_per_s", "refused_total", "reserve",
+                  "retried_total", "spent_per_s", "spent_total", "striped", "timezone", "waiting"));
 }
 
 TEST(Show, ExplainsTheLimit) {

@@ -111,7 +111,7 @@ TEST_F(ListenerTest, AStrangersFrameIsSmall) {
   RawPeer known(server.address);
   greet(known);
   v1::ToServer large = hello_message();
-  for (int i = 0; i < kClaimsMax * 8; ++i)
+  for (int i = 0; i < kClaimsMax * 16; ++i)
     large.mutable_hello()->add_claim_limit(1);
   ASSERT_GT(large.ByteSizeLong(), kHelloFrameBytesMax);
 
@@ -119,9 +119,9 @@ TEST_F(ListenerTest, AStrangersFrameIsSmall) {
   known.send(frame_of(large));
 
   EXPECT_TRUE(ends(stranger));
-  EXPECT_NE(stranger.refusal().find("more than 65536 bytes"), std::string::npos);
+  EXPECT_NE(stranger.refusal().find("more than 131072 bytes"), std::string::npos);
   EXPECT_TRUE(ends(known));  // large enough, and then refused for what is in it
-  EXPECT_NE(known.refusal().find("claim_limit has 10240 rows"), std::string::npos);
+  EXPECT_NE(known.refusal().find("claim_limit has 20480 rows"), std::string::npos);
 }
 
 TEST_F(ListenerTest, AMalformedMessageIsRefusedWithItsReason) {
