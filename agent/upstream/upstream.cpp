@@ -13,6 +13,11 @@ namespace {
 
 constexpr std::size_t kLeasesFileBytesMax = 4U << 20;
 
+// As the desk takes the margin off.
+lease::Micro mintable(lease::Micro rate) {
+  return rate - lease::mul_div(rate, lease::kDriftPpm, 1'000'000);
+}
+
 lease::DeskOptions desk_options(const UpstreamOptions& options) {
   lease::DeskOptions desk;
   desk.host = options.host;
@@ -86,9 +91,9 @@ shm::LimitTerms Upstream::terms_of(const LimitRule& rule) const {
     const lease::DeskState::Held& held = kept->second;
     view.state = held.terms.rate > 0 || held.terms.burst > 0 ? lease::LeaseState::live
                                                              : lease::LeaseState::tail;
-    view.rate = lease::shortened(held.terms.rate);
+    view.rate = mintable(held.terms.rate);
     view.burst = held.terms.burst;
-    view.tail_rate = lease::shortened(held.terms.tail_rate);
+    view.tail_rate = mintable(held.terms.tail_rate);
     view.tail_burst = held.terms.tail_burst;
     view.end_ns = held.end_ns;
     view.tail_end_ns = held.tail_end_ns;

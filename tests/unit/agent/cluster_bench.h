@@ -81,7 +81,10 @@ class Host {
         upstream_options,
         UpstreamClocks{[this] { return times_.boot; }, [this] { return times_.mono; }}, script);
     domain->set_lease_source([this](const LimitRule& rule) { return upstream->terms_of(rule); });
-    if (domain->adopted()) upstream->restore(domain->counters_id());
+    if (domain->adopted())
+      upstream->restore(domain->counters_id());
+    else
+      upstream->forget(domain->counters_id());
     publish(std::move(limits), hosts);
   }
 
@@ -212,6 +215,10 @@ class Cluster {
     if (const lease::Answer* answer = book->request(request, times.boot)) {
       const lease::Answer copy = *answer;
       host.upstream->on_answer(copy);
+    } else if (!book->knows(request.session)) {
+      // As the server does it: the connection ends, and a hello begins anew.
+      host.upstream->on_closed();
+      host.upstream->on_open();
     }
   }
   void hear(Host&, const lease::Ack& ack) { book->ack(ack, times.boot); }

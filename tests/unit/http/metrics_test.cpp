@@ -136,9 +136,9 @@ TEST(Metrics, ALimitShowsAllItsFigures) {
             "weir_limit_minted_tokens_total{domain=\"default\",limit=\"api\"} 1000\n"
             "weir_limit_spent_tokens_total{domain=\"default\",limit=\"api\"} 959\n"
             "weir_limit_refused_calls_total{domain=\"default\",limit=\"api\"} 17\n"
-            "weir_limit_retried_calls_total{domain=\"default\",limit=\"api\"} 0\n"
             "weir_limit_forged_words_total{domain=\"default\",limit=\"api\"} 1\n"
-            "weir_limit_lost_tokens_total{domain=\"default\",limit=\"api\"} 8\n");
+            "weir_limit_lost_tokens_total{domain=\"default\",limit=\"api\"} 8\n"
+            "weir_limit_retried_calls_total{domain=\"default\",limit=\"api\"} 0\n");
 }
 
 TEST(Metrics, TheAgentShowsItsTicksAndRules) {
