@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <atomic>
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/posix/stream_descriptor.hpp>
 #include <boost/asio/post.hpp>
@@ -50,6 +51,12 @@ class FrameRate {
   std::int64_t level_;
   Clock::time_point last_;
 };
+
+// One count for all listeners: a handler of several keeps their connections in one table.
+std::uint64_t next_connection_id() noexcept {
+  static std::atomic<std::uint64_t> last{0};
+  return last.fetch_add(1, std::memory_order_relaxed) + 1;
+}
 
 v1::ToAgent refused_message(v1::RefusedCode code, std::string_view text) {
   v1::ToAgent message;
@@ -108,7 +115,6 @@ class Listener::Impl final : public std::enable_shared_from_this<Impl> {
 
   std::vector<std::shared_ptr<Door>> doors_;
   std::unordered_map<std::uint64_t, std::shared_ptr<Accepted>> connections_;
-  std::uint64_t next_id_ = 1;
   std::string busy_frame_;
 };
 
@@ -116,7 +122,8 @@ class Accepted final : public Connection,
                        public std::enable_shared_from_this<Accepted>,
                        private ChannelOwner {
  public:
-  Accepted(Listener::Impl& impl, std::uint64_t id, Peer peer, std::shared_ptr<ByteStream> stream);
+  Accepted(Listener::Impl& impl, std::uint64_t number, Peer peer,
+           std::shared_ptr<ByteStream> stream);
 
   void open();
   // The listener is gone: nothing is called any more.
@@ -155,10 +162,10 @@ class Accepted final : public Connection,
 
 // ---- one connection
 
-Accepted::Accepted(Listener::Impl& impl, std::uint64_t id, Peer peer,
+Accepted::Accepted(Listener::Impl& impl, std::uint64_t number, Peer peer,
                    std::shared_ptr<ByteStream> stream)
     : impl_(&impl),
-      id_(id),
+      id_(next_connection_id()),
       peer_(std::move(peer)),
       rate_(impl.options_.frames_per_s, impl.options_.frames_burst, since_) {
   ChannelOptions options;
@@ -167,7 +174,7 @@ Accepted::Accepted(Listener::Impl& impl, std::uint64_t id, Peer peer,
   options.write_deadline = impl.options_.write_deadline;
   options.queue_bytes_max = impl.options_.queue_bytes_max;
   options.faults = *impl.options_.faults;
-  channel_ = std::make_shared<Channel>(impl.io_.get_executor(), std::move(stream), options, id);
+  channel_ = std::make_shared<Channel>(impl.io_.get_executor(), std::move(stream), options, number);
   channel_->set_frame_bytes_max(impl.options_.hello_frame_bytes_max);
 }
 
@@ -412,9 +419,10 @@ void Listener::Impl::admit(int fd, int family) {
   Peer peer = peer_of(socket);
   auto stream = secure ? make_tls_stream(std::move(socket), options_.tls, {})
                        : make_plain_stream(std::move(socket));
-  const std::uint64_t id = next_id_++;
-  const auto connection = std::make_shared<Accepted>(*this, id, std::move(peer), std::move(stream));
-  connections_.emplace(id, connection);
+  // Its number at this listener is what the fault seam goes by: the same in each run.
+  const auto connection =
+      std::make_shared<Accepted>(*this, stats_.accepted_total, std::move(peer), std::move(stream));
+  connections_.emplace(connection->id(), connection);
   connection->open();
 }
 

@@ -46,7 +46,7 @@ class Connection {
   virtual void close(std::string_view reason) = 0;                       // at once
 
   virtual const Peer& peer() const noexcept = 0;
-  virtual std::uint64_t id() const noexcept = 0;  // never used again
+  virtual std::uint64_t id() const noexcept = 0;  // of this process, and never used again
   virtual std::chrono::steady_clock::time_point since() const noexcept = 0;
   // Why it ended; for on_closed().
   virtual const std::string& reason() const noexcept = 0;

@@ -58,9 +58,10 @@ Json json_of(const LimitResult& limit) {
 }  // namespace
 
 void print_table(std::ostream& out, const Result& result) {
-  line(out, "%s, seed %llu: %u hosts, %zu limits, %.0f s in %.2f s; %s", result.scenario.c_str(),
-       static_cast<unsigned long long>(result.seed), result.hosts, result.limits.size(),
-       result.seconds, result.wall_s, result.ok() ? "all rules held" : "A RULE WAS BROKEN");
+  line(out, "%s, seed %llu: %u hosts, %zu limits, %.0f s in %.2f s of a core; %s",
+       result.scenario.c_str(), static_cast<unsigned long long>(result.seed), result.hosts,
+       result.limits.size(), result.seconds, result.cpu_s,
+       result.ok() ? "all rules held" : "A RULE WAS BROKEN");
   line(out, "%-16s %9s %8s %8s %8s %7s %7s %8s %8s %23s", "limit", "rate", "burst", "over", "held",
        "use %", "peak %", "jain", "unfair%", "convergence 50/95/99");
   for (const LimitResult& limit : result.limits) {
@@ -107,7 +108,7 @@ std::string to_json(const Result& result, bool timeless) {
                {"hosts", result.hosts},
                {"seconds", result.seconds},
                {"ok", result.ok()}};
-  if (!timeless) json["wall_s"] = result.wall_s;
+  if (!timeless) json["cpu_s"] = result.cpu_s;
   json["use"] = result.use();
   json["messages_per_s"] = result.messages_per_s;
   json["requests_per_host_s"] = result.requests_per_host_s;

@@ -35,7 +35,7 @@ struct Result {
   std::uint64_t seed = 0;
   std::uint32_t hosts = 0;
   double seconds = 0;
-  double wall_s = 0;  // real time that the run took
+  double cpu_s = 0;  // that the run took of one core
   std::vector<LimitResult> limits;
   std::vector<Violation> violations;
   std::vector<std::pair<std::string, std::uint32_t>> faults;  // how many of each kind

@@ -59,5 +59,63 @@ TEST(Upstream, ThreeHostsShareByMaxMin) {
   EXPECT_NEAR(static_cast<double>(paces[2].admitted) / 20, 50, 1);
 }
 
+// A burst below the number of hosts: whole tokens, in turn. Callers that wait lose nothing by that.
+TEST(Upstream, ASmallLimitIsSharedTokenByToken) {
+  Cluster c({cluster_limit("a", 20, 3)});
+  std::vector<Pace> paces;
+  for (int i = 0; i < 12; ++i)
+    paces.emplace_back(c.add("h" + std::to_string(i)), "a", 100);
+  for (auto& host : c.hosts)
+    c.connect(*host);
+  const auto all = [&] {
+    for (Pace& pace : paces)
+      pace.ms();
+  };
+  c.pass(5000, all);
+  for (Pace& pace : paces)
+    pace.reset();
+  c.pass(30'000, all);
+
+  std::uint64_t total = 0, least = UINT64_MAX, most = 0;
+  for (const Pace& pace : paces) {
+    total += pace.admitted;
+    least = std::min(least, pace.admitted);
+    most = std::max(most, pace.admitted);
+  }
+  EXPECT_LE(total, 600U + 3U);
+  EXPECT_GE(total, 480U) << "of 600";
+  EXPECT_GE(least, 20U) << "each is served: fifty would be even";
+  EXPECT_LE(most, 100U);
+}
+
+TEST(Upstream, ALimitThatIsTakenOutIsGivenBack) {
+  Cluster c({cluster_limit("a"), cluster_limit("b")});
+  Host& host = c.add("h");
+  c.connect(host);
+  Pace pace(host, "b", 500);
+  c.pass(3000, [&] { pace.ms(); });
+  ASSERT_EQ(host.lease("b").state, lease::LeaseState::live);
+  host.publish({cluster_limit("a")});
+  EXPECT_FALSE(host.upstream->view_of("b"));
+  host.publish({cluster_limit("a"), cluster_limit("b")});
+  EXPECT_EQ(host.take_all("b"), 0U);
+  c.pass(8000, [&] { pace.ms(); });
+  EXPECT_EQ(host.lease("b").state, lease::LeaseState::live);
+}
+
+TEST(Upstream, AHostsOwnLimitOfTheSameNameIsLeftAlone) {
+  Cluster c({cluster_limit("a")});
+  Host& host = c.add("h");
+  c.connect(host);
+  LimitRule own = cluster_limit("a", 5, 5);
+  own.scope = LimitScope::host;
+  own.fallback.divided = false;
+  own.fallback.after_ms = 10'000;
+  host.publish({own});
+  c.pass(2000);
+  EXPECT_EQ(host.take_all("a"), 5U);
+  EXPECT_FALSE(host.upstream->view_of("a"));
+}
+
 }  // namespace
 }  // namespace weir::agent::test

@@ -66,6 +66,23 @@ TEST_F(RequestTest, NobodySpeaksForAnothersSession) {
   EXPECT_EQ(shop().hosts, 2U);
 }
 
+// Each address has a listener of its own, and all of them one table of sessions.
+TEST_F(RequestTest, AgentsAtDifferentAddressesDoNotMeet) {
+  std::string text = file("{name: /api, rate: 300/s}");
+  text.replace(text.find("127.0.0.1:0"), 11, "['127.0.0.1:0', 'unix:" + dir_ + "/server.sock']");
+  ASSERT_TRUE(start(text));
+  ASSERT_EQ(server_->addresses().size(), 2U);
+  RawAgent a = agent("web-1", 1);
+  RawAgent b(io, server_->addresses().at(1), "web-2", 2);
+  ASSERT_TRUE(a.greet());
+  ASSERT_TRUE(b.greet());
+
+  EXPECT_TRUE(a.ask("/api", 1));
+  EXPECT_TRUE(b.ask("/api", 1));
+  EXPECT_EQ(server_->status().connections, 2U);
+  EXPECT_EQ(shop().hosts, 2U);
+}
+
 TEST_F(RequestTest, OverTheGuardTheAnswerIsBusyAndNothingEnds) {
   std::string text = file("{name: /api, rate: 300/s}");
   text += "    guard: 10\n";
