@@ -4,23 +4,21 @@
 
 namespace weir::adaptive {
 
-void Recount::look(std::uint64_t total, const Headcount& count,
-                   std::uint32_t permits_max) noexcept {
-  constexpr std::uint64_t kMost = std::uint64_t{1} << 62;
-  const std::uint64_t each = std::max(permits_max, 1U);
-  const std::uint64_t moving = count.moving > kMost / each ? kMost : count.moving * each;
-  const std::uint64_t truth = std::min(count.in_flight, kMost);
-  total = std::min(total, kMost);
-  surplus_ = std::min(surplus_, sat_sub(total, sat_add(truth, moving)));
-  deficit_ = std::min(deficit_, sat_sub(sat_sub(truth, moving), total));
+void Recount::look(std::int64_t total, const Headcount& count) noexcept {
+  constexpr std::int64_t kMost = std::int64_t{1} << 60;
+  const auto cut = [](std::uint64_t n) {
+    return static_cast<std::int64_t>(std::min<std::uint64_t>(n, kMost));
+  };
+  total = std::clamp(total, -kMost, kMost);
+  surplus_ = std::min(surplus_, total - cut(count.high) - cut(count.moving));
+  deficit_ = std::min(deficit_, cut(count.low) - cut(count.moving) - total);
   ++looks_;
 }
 
 std::int64_t Recount::correction() noexcept {
-  const std::int64_t correction =
-      !ready()        ? 0
-      : surplus_ != 0 ? -static_cast<std::int64_t>(std::min<std::uint64_t>(surplus_, INT64_MAX))
-                      : static_cast<std::int64_t>(std::min<std::uint64_t>(deficit_, INT64_MAX));
+  const std::int64_t correction = !ready()       ? 0
+                                  : surplus_ > 0 ? -surplus_
+                                                 : std::max<std::int64_t>(0, deficit_);
   *this = Recount{};
   return correction;
 }

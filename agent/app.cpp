@@ -31,6 +31,7 @@ namespace fs = std::filesystem;
 namespace {
 
 constexpr std::int64_t kHousekeepingNs = 250'000'000;
+constexpr std::int64_t kShedSampleNs = 100'000'000;
 constexpr std::int64_t kHousekeepingIdleNs = 1'000'000'000;
 constexpr std::int64_t kReloadDelayNs = 200'000'000;  // an editor writes in several steps
 constexpr int kFlushMs = 500;
@@ -268,7 +269,7 @@ std::string App::start_http() {
     fill_limits({}, limits);
     HttpResponse response;
     response.content_type = kMetricsContentType;
-    response.body = render_metrics(status, limits) + server_metrics();
+    response.body = render_metrics(status, limits) + toolkit_metrics() + server_metrics();
     return response;
   });
   routes.add("GET", "/healthz", [this](const HttpRequest&) {
@@ -346,7 +347,12 @@ void App::housekeeping(std::int64_t now_ns) {
     pump_log();
   }
   if (now_ns >= next_cpu_ns_) {
-    next_cpu_ns_ = now_ns + (sleeping_ ? kHousekeepingIdleNs : kHousekeepingNs);
+    // Who sheds needs to know at once.
+    bool sheds = false;
+    for (const ServedDomain& served : domains_)
+      sheds = sheds || (served.domain->toolkit() && served.domain->toolkit()->active());
+    const std::int64_t busy_ns = sheds ? kShedSampleNs : kHousekeepingNs;
+    next_cpu_ns_ = now_ns + (sleeping_ ? kHousekeepingIdleNs : busy_ns);
     sample_cpu(now_ns);
   }
 }
@@ -354,6 +360,7 @@ void App::housekeeping(std::int64_t now_ns) {
 void App::sample_cpu(std::int64_t now_ns) {
   const CpuSample& sample = cpu_->sample(now_ns);
   for (ServedDomain& served : domains_) {
+    if (Toolkit* toolkit = served.domain->toolkit()) toolkit->on_sample(now_ns, sample);
     RulesHeader& h = served.domain->rules().header();
     constexpr auto relaxed = std::memory_order_relaxed;
     h.cpu_source.store(static_cast<std::uint32_t>(sample.source), relaxed);

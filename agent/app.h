@@ -88,6 +88,7 @@ class App {
   void ask_cluster(const v1::ClusterQuery& query, const AdminServer::Reply& reply);
   void fill_upstream(v1::UpstreamStatus& status) const;
   std::string server_metrics() const;
+  std::string toolkit_metrics() const;
 
   void schedule_tick();
   void on_tick();

@@ -80,15 +80,17 @@ Result<int> Domain::make_counters() {
   const CountersGeometry geometry{options_.limits_max, options_.cpus, kStripeSets,
                                   options_.clients_max * kWaitersPerClient, kLaneSets};
   const std::uint32_t cells = kStripeSets * options_.cpus;
-  auto counters = make_segment("weir.counters", geometry.bytes_with_sets());
+  const ToolkitGeometry toolkit = toolkit_geometry(geometry);
+  auto counters = make_segment("weir.counters", toolkit.counters_bytes());
   if (!counters) return counters.error();
   auto ledger = make_segment("weir.ledger", Ledger::bytes(options_.limits_max, cells));
   if (!ledger) return ledger.error();
-  auto counters_map = map_segment(counters->get(), geometry.bytes_with_sets(), true);
+  auto counters_map = map_segment(counters->get(), toolkit.counters_bytes(), true);
   if (!counters_map) return counters_map.error();
   auto ledger_map = map_segment(ledger->get(), Ledger::bytes(options_.limits_max, cells), true);
   if (!ledger_map) return ledger_map.error();
   counters_id_ = random_id();
+  format_toolkit_counters(counters_map->data(), toolkit);
   format_counters(counters_map->data(), geometry, counters_id_);
   ledger_ = Ledger(ledger_map->data(), options_.limits_max, cells);
   ledger_.format(counters_id_);
@@ -122,6 +124,15 @@ bool Domain::adopt_counters(Inherited& inherited) {
       g.stripe_sets != kStripeSets || g.waiters != options_.clients_max * kWaitersPerClient ||
       ledger_map->size() < Ledger::bytes(g.limits_max, cells))
     return false;
+  // Counters of an agent without the toolkit will do where no resource needs it.
+  const auto& header = *reinterpret_cast<const CountersHeader*>(counters_map->data());
+  const ToolkitGeometry toolkit = toolkit_geometry(g);
+  const bool fits = header.resources_max.load(kRelaxed) == toolkit.resources_max &&
+                    header.processes_max.load(kRelaxed) == toolkit.processes_max &&
+                    header.holders_max.load(kRelaxed) == toolkit.holders_max &&
+                    counters_map->size() >= toolkit.counters_bytes();
+  const bool needed = !rule_.resources.empty() || !rule_.degrades.empty();
+  if (!fits && (needed || header.resources_max.load(kRelaxed) != 0)) return false;
   const Ledger ledger(ledger_map->data(), g.limits_max, cells);
   counters_id_ =
       reinterpret_cast<const CountersHeader*>(counters_map->data())->counters_id.load(kRelaxed);
@@ -141,19 +152,34 @@ bool Domain::adopt_counters(Inherited& inherited) {
 // Always new: once sealed, the old rules segment can never be mapped for writing again.
 Result<int> Domain::make_rules(std::uint64_t agent_epoch) {
   const RulesGeometry geometry{options_.limits_max};
-  auto fd = make_segment("weir.rules", geometry.bytes());
+  const ToolkitGeometry toolkit = toolkit_geometry(counters_.geometry());
+  auto fd = make_segment("weir.rules", toolkit.rules_bytes());
   if (!fd) return fd.error();
-  auto map = map_segment(fd->get(), geometry.bytes(), true);
+  auto map = map_segment(fd->get(), toolkit.rules_bytes(), true);
   if (!map) return map.error();
   rules_ = RulesWriter(map->data(), geometry);
   std::strncpy(rules_.header().domain, rule_.name.c_str(), sizeof(rules_.header().domain) - 1);
+  format_toolkit_rules(map->data(), toolkit);
   format_rules(map->data(), geometry, agent_epoch, counters_id_, options_.stale_after_ns,
                options_.client_term_ns);
   if (const auto sealed = seal_segment(fd->get(), SegmentKind::rules); !sealed)
     return sealed.error();
   rules_fd_ = std::move(*fd);
   rules_map_ = std::move(*map);
+  const auto view = toolkit_of(rules_map_.bytes(), geometry,
+                               {counters_map_.data(), counters_map_.size()}, counters_.geometry());
+  if (view && *view.operator->()) toolkit_ = std::make_unique<Toolkit>(*view.operator->());
   return 0;
+}
+
+ToolkitGeometry Domain::toolkit_geometry(const CountersGeometry& counters) const {
+  return {.resources_max = options_.resources_max,
+          .features_max = agent::kFeaturesMax,
+          .processes_max = std::min(options_.clients_max, kProcessesMax),
+          .holders_max = kHolderCells,
+          .cpus = counters.cpus,
+          .rules_begin = RulesGeometry{options_.limits_max}.bytes(),
+          .counters_begin = counters.bytes_with_sets()};
 }
 
 int Domain::slot_of(const std::string& limit) const {
@@ -199,6 +225,8 @@ bool Domain::has_room_for(const DomainRule& rule) const noexcept {
 
 bool Domain::publish(const DomainRule& rule) noexcept {
   const std::int64_t now_ns = clocks_.mono_ns();
+  const bool tools = !rule.resources.empty() || !rule.degrades.empty();
+  if (toolkit_ ? !toolkit_->publish(rule, now_ns) : tools) return false;
   minter_->tick();  // up to now by the rules in force
   std::map<std::string, std::uint32_t> slots;
   std::vector<bool> used(options_.limits_max), fresh(options_.limits_max);
@@ -476,7 +504,10 @@ std::uint32_t Domain::stripes_for(std::uint32_t index, const LimitRule& rule, do
   return rule.stripes == StripeMode::on || busy ? free_stripe_set() : 0;
 }
 
-bool Domain::tick() { return minter_->tick(); }
+bool Domain::tick() {
+  const bool spent = minter_->tick();
+  return (toolkit_ && toolkit_->tick(clocks_.mono_ns())) || spent;
+}
 
 void Domain::refresh() {
   minter_->refresh_stats();

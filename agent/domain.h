@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "agent/mint/minter.h"
+#include "agent/toolkit/toolkit.h"
 #include "rules/parse.h"
 #include "rules/tz.h"
 #include "shm/segment.h"
@@ -24,6 +25,7 @@ struct DomainOptions {
   std::uint32_t limits_max = kLimitsPerDomainMax;
   std::uint32_t clients_max = 1024;
   std::uint32_t cpus = 1;
+  std::uint32_t resources_max = kResourcesPerDomainMax;
   std::uint64_t stale_after_ns = 250'000'000;
   std::uint64_t client_term_ns = 5'000'000;
   // Another agent ran here since the host started and left no counters: buckets start empty.
@@ -75,6 +77,8 @@ class Domain {
 
   const std::string& name() const { return rule_.name; }
   const DomainRule& rule() const { return rule_; }
+  // Null where the counters were kept from an agent that had none.
+  Toolkit* toolkit() const { return toolkit_.get(); }
   Minter& minter() { return *minter_; }
   const Minter& minter() const { return *minter_; }
   int rules_fd() const { return rules_fd_.get(); }
@@ -97,6 +101,7 @@ class Domain {
   shm::Result<int> make_counters();
   bool adopt_counters(Inherited& inherited);
   shm::Result<int> make_rules(std::uint64_t agent_epoch);
+  shm::ToolkitGeometry toolkit_geometry(const shm::CountersGeometry& counters) const;
 
   int find_slot(const std::string& limit) const;
   int free_slot(std::int64_t now_ns) const;
@@ -126,6 +131,7 @@ class Domain {
   shm::CountersView counters_;
   Ledger ledger_;
   std::unique_ptr<Minter> minter_;
+  std::unique_ptr<Toolkit> toolkit_;
   std::map<std::string, std::uint32_t> slots_;  // limits of the rule in force
   std::map<std::string, std::shared_ptr<const TimeZone>> zones_;
   std::array<std::int64_t, kStripeSets + 1> stripes_freed_ns_{};

@@ -5,6 +5,7 @@
 #include <chrono>
 
 #include "agent/app.h"
+#include "agent/toolkit/metrics.h"
 #include "rules/duration.h"
 #include "server/metrics.h"
 #include "shm/clock.h"
@@ -301,6 +302,14 @@ void App::fill_upstream(v1::UpstreamStatus& out) const {
   out.set_closes_total(link.closes_total);
   out.set_bytes_in_total(link.bytes_in_total);
   out.set_bytes_out_total(link.bytes_out_total);
+}
+
+std::string App::toolkit_metrics() const {
+  std::vector<std::pair<std::string, const Toolkit*>> toolkits;
+  for (const ServedDomain& served : domains_)
+    if (served.domain->toolkit() != nullptr)
+      toolkits.emplace_back(served.domain->name(), served.domain->toolkit());
+  return render_toolkit_metrics(toolkits);
 }
 
 // Of the server in this process, after the agent's own figures.

@@ -3,6 +3,7 @@
 
 #include <optional>
 #include <string>
+#include <vector>
 
 namespace weir::bench {
 
@@ -11,11 +12,12 @@ struct LeaseRow {
   std::string floor;  // in words
   double ns_median = 0;
   double floor_ns_median = 0;
-  double ratio = 0;  // lease_server: floor / cost, more is better; lease_book: cost / floor
+  double ratio = 0;  // lease_server: floor / cost, more is better; lease_heartbeat: cost / floor
   double ratio_p10 = 0, ratio_p90 = 0;
   double bar = 0;
   bool more_is_better = true;
   std::string note;
+  std::string unit = "ns";
 
   bool reached() const { return more_is_better ? ratio >= bar : ratio <= bar; }
 };
@@ -27,5 +29,9 @@ std::optional<LeaseRow> measure_lease_server(bool quick);
 
 // A heartbeat of 100 limits given to a book directly: with 10,000 hosts against 100.
 std::optional<LeaseRow> measure_lease_book(bool quick);
+
+// An agent with 1,000 leased limits, each called ten times a second: percent of a core, and MiB.
+// Empty, with a message on stderr, when it could not be measured.
+std::vector<LeaseRow> measure_lease_agent(bool quick);
 
 }  // namespace weir::bench

@@ -1,4 +1,4 @@
-// weir_lease_bench [--quick] [--check] [--only server|book] [--json FILE]: heartbeats.
+// weir_lease_bench [--quick] [--check] [--only server|book|agent] [--json FILE]: heartbeats.
 #include <cstdio>
 #include <string>
 #include <string_view>
@@ -25,6 +25,12 @@ bool write_json(const std::string& path, const std::vector<LeaseRow>& rows) {
   return std::fclose(out) == 0;
 }
 
+std::vector<LeaseRow> all_of(std::optional<LeaseRow> row) {
+  std::vector<LeaseRow> rows;
+  if (row) rows.push_back(std::move(*row));
+  return rows;
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -42,30 +48,37 @@ int main(int argc, char** argv) {
     } else if (argument == "--json" && i + 1 < argc) {
       json = argv[++i];
     } else {
-      std::fprintf(
-          stderr,
-          "usage: weir_lease_bench [--quick] [--check] [--only server|book] [--json FILE]\n");
+      std::fprintf(stderr,
+                   "usage: weir_lease_bench [--quick] [--check] [--only server|book|agent] [--json "
+                   "FILE]\n");
       return 64;
     }
   }
   std::vector<LeaseRow> rows;
   struct Measured {
     std::string_view name;
-    std::optional<LeaseRow> (*run)(bool quick);
+    std::vector<LeaseRow> (*run)(bool quick);
   };
-  constexpr Measured kAll[] = {{"server", weir::bench::measure_lease_server},
-                               {"book", weir::bench::measure_lease_book}};
+  constexpr auto kServer = [](bool fast) {
+    return all_of(weir::bench::measure_lease_server(fast));
+  };
+  constexpr auto kBook = [](bool fast) { return all_of(weir::bench::measure_lease_book(fast)); };
+  constexpr Measured kAll[] = {
+      {"server", kServer}, {"book", kBook}, {"agent", weir::bench::measure_lease_agent}};
   for (const Measured& each : kAll) {
     if (!only.empty() && only != each.name) continue;
-    const auto row = each.run(quick);
-    if (!row) return 1;
-    std::printf(
-        "%-22s %8.0f ns  floor %8.0f ns (%s)  ratio %.3f (%.3f..%.3f)  bar %s %.2f  %s  %s\n",
-        row->name.c_str(), row->ns_median, row->floor_ns_median, row->floor.c_str(), row->ratio,
-        row->ratio_p10, row->ratio_p90, row->more_is_better ? ">=" : "<=", row->bar,
-        row->reached() ? "reached" : "MISSED", row->note.c_str());
-    std::fflush(stdout);
-    rows.push_back(*row);
+    const auto measured = each.run(quick);
+    if (measured.empty()) return 1;
+    for (const LeaseRow& row : measured) {
+      std::printf(
+          "%-22s %8.*f %-3s floor %8.*f (%s)  ratio %.3f (%.3f..%.3f)  bar %s %.2f  %s  %s\n",
+          row.name.c_str(), row.unit == "ns" ? 0 : 2, row.ns_median, row.unit.c_str(),
+          row.unit == "ns" ? 0 : 2, row.floor_ns_median, row.floor.c_str(), row.ratio,
+          row.ratio_p10, row.ratio_p90, row.more_is_better ? ">=" : "<=", row.bar,
+          row.reached() ? "reached" : "MISSED", row.note.c_str());
+      std::fflush(stdout);
+      rows.push_back(row);
+    }
   }
   if (!json.empty() && !write_json(json, rows)) {
     std::perror(json.c_str());

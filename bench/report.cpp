@@ -10,17 +10,20 @@ bool is_percent(const Row& row) { return row.name == "idle_agent_cpu"; }
 }  // namespace
 
 void print_table(std::FILE* out, const std::vector<Row>& rows) {
-  std::fprintf(out, "%-18s %10s %10s %8s %15s %6s  %s\n", "row", "median", "floor", "ratio",
+  std::fprintf(out, "%-22s %10s %10s %8s %15s %6s  %s\n", "row", "median", "floor", "ratio",
                "10..90 %", "bar", "floor: what");
   for (const Row& row : rows) {
     const char* unit = is_percent(row) ? "% " : "ns";
-    std::fprintf(out, "%-18s %7.2f %s %7.2f %s %8.3f %7.3f..%-6.3f %6.2f  %-28s %s\n",
+    std::fprintf(out, "%-22s %7.2f %s %7.2f %s %8.3f %7.3f..%-6.3f %6.2f  %-28s %s\n",
                  row.name.c_str(), row.found.ns_median, unit, row.found.floor_ns_median, unit,
                  row.found.ratio, row.found.ratio_p10, row.found.ratio_p90, row.bar,
-                 row.floor.c_str(), row.reached() ? "ok" : "MISS");
+                 row.floor.c_str(),
+                 row.bar == 0    ? "-"
+                 : row.reached() ? "ok"
+                                 : "MISS");
     if (row.admitted_over_minted)
-      std::fprintf(out, "%-18s %.12g admitted over minted\n", "", *row.admitted_over_minted);
-    if (!row.note.empty()) std::fprintf(out, "%-18s %s\n", "", row.note.c_str());
+      std::fprintf(out, "%-22s %.12g admitted over minted\n", "", *row.admitted_over_minted);
+    if (!row.note.empty()) std::fprintf(out, "%-22s %s\n", "", row.note.c_str());
   }
 }
 

@@ -26,7 +26,11 @@ constexpr std::array<Item, kItems> kItemList{{{kFetchSubAlone, false},
                                               {kRefuse, true},
                                               {kStriped, false},
                                               {kStriped, true},
-                                              {kSaturated, true, true}}};
+                                              {kSaturated, true, true},
+                                              {kAdmitCall, false},
+                                              {kRefuseCall, false},
+                                              {kStripedCall, false},
+                                              {kSaturatedCall, true, true}}};
 
 constexpr std::int64_t kWarmNs = 30'000;
 constexpr std::int64_t kSliceNs = 200'000;
@@ -57,8 +61,10 @@ std::uint64_t Session::warm_stripes() {
 
 void Session::check_answers(ItemIndex item, const PairSlice& slice) {
   const OpIndex op = kItemList[item].op;
-  if ((op == kAdmit || op == kStriped) && slice.passed() != slice.calls()) ++surprises_[item];
-  if (op == kRefuse && slice.passed() != 0) ++surprises_[item];
+  const bool admits = op == kAdmit || op == kStriped || op == kAdmitCall || op == kStripedCall;
+  const bool refuses = op == kRefuse || op == kRefuseCall;
+  if ((admits && slice.passed() != slice.calls()) || (refuses && slice.passed() != 0))
+    ++surprises_[item];
 }
 
 double Session::one(ItemIndex index, std::size_t variant) {

@@ -21,6 +21,11 @@ enum OpIndex : std::size_t {
   kRefuse,
   kStriped,
   kSaturated,
+  // The same, as programs do that do not compile weir.h: by a call.
+  kAdmitCall,
+  kRefuseCall,
+  kStripedCall,
+  kSaturatedCall,
   kOps
 };
 
@@ -39,6 +44,10 @@ enum ItemIndex : std::size_t {
   kStriped1,
   kStriped2,
   kSaturated2,
+  kAdmitCall1,
+  kRefuseCall1,
+  kStripedCall1,
+  kSaturatedCall2,
   kItems
 };
 

@@ -13,15 +13,17 @@ using Word = std::atomic<std::int64_t>;
 static_assert(Word::is_always_lock_free);
 
 // What is called: a loop of its own for each shape of call, so that no indirect call is measured
-// besides the one through the dynamic linker's table.
+// besides those through the dynamic linker's table.
 struct Op {
   std::uint64_t (*run)(const Op& op, std::uint64_t calls) = nullptr;  // returns how many passed
   weir_limit* limit = nullptr;
   Word* word = nullptr;
 };
 
-// The candidate: a user's call.
+// The candidate: what a program in C or C++ that includes weir.h compiles to.
 std::uint64_t run_try_acquire(const Op& op, std::uint64_t calls);
+// The same by the exported function, as other languages and -DWEIR_NO_INLINE call it.
+std::uint64_t run_try_acquire_call(const Op& op, std::uint64_t calls);
 // A call into the same library that only returns an address: what the boundary alone costs.
 std::uint64_t run_call_alone(const Op& op, std::uint64_t calls);
 // The floors: what the same loop costs with the bare operation in the call's place.

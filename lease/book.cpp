@@ -29,9 +29,10 @@ Book::Book(BookOptions options, TimeNs now_ns) : options_(std::move(options)) {
     awaited_[identity] = true;
   // A lease granted the instant before we started, and after it its tail, must have ended when
   // learning ends, whichever clock they are judged by.
-  learning_end_ns_ =
-      learning_ ? now_ns + lengthened(lengthened(options_.ttl_ns)) + lengthened(options_.tail_ns)
-                : now_ns;
+  const TimeNs leases_ns = lengthened(lengthened(options_.ttl_ns)) + lengthened(options_.tail_ns);
+  learning_end_ns_ = learning_ ? now_ns + std::max(leases_ns, options_.reconnect_ns) : now_ns;
+  learning_start_ns_ = now_ns;
+  quiet_end_ns_ = learning_ ? now_ns + lengthened(lengthened(options_.ttl_ns)) : now_ns;
 }
 Book::~Book() = default;
 Book::Book(Book&&) noexcept = default;
@@ -80,24 +81,31 @@ std::optional<Book::Greeting> Book::hello(const Hello& hello, TimeNs now_ns) {
   if (found == identities_.end()) {
     if (identities_.size() >= options_.hosts_max) return std::nullopt;
     Holder& holder = holders_[make_holder(hello)];
+    holder.origin = hello.prev_session;
     holder.confirmed = hello.prev_session;  // which it says again if this welcome is lost
     greeting.remember = true;
-    awaited_.erase(identity);
     open_session(holder, hello, now_ns);
     learn_claims(holder, hello, welcome);
+    // Whoever claims what was never granted has not said what it holds; not before it has heard
+    // that it must drop that.
+    if (!holder.disbelieved || mutants.unproved_spoke) awaited_.erase(identity);
     welcome.session = holder.session;
     ends_.emplace(holder.end_ns, identities_[identity]);
     rescale(now_ns);
-    if (learning_ && !options_.known.empty() && awaited_.empty()) end_learning(now_ns);
+    if (all_have_spoken()) end_learning(now_ns);
   } else {
     Holder& holder = holders_[found->second];
     // Every hello has a number of its own: an equal one is a double, or a clone's.
-    if (hello.hello_no <= holder.hello_no) return std::nullopt;
+    if (hello.hello_no <= holder.hello_no) {
+      if (hello.prev_session != holder.origin) await_twin(holder);
+      return std::nullopt;
+    }
     const bool chained =
         hello.prev_session == holder.session || hello.prev_session == holder.confirmed;
     if (!chained && !mutants.any_session) {
       // A copy of a host that went on without it. It must not hold what the other one holds.
       welcome.new_identity = true;
+      await_twin(holder);
       return greeting;
     }
     settle_offers(holder,
@@ -111,6 +119,16 @@ std::optional<Book::Greeting> Book::hello(const Hello& hello, TimeNs now_ns) {
   }
   welcome.learning = learning_;
   return greeting;
+}
+
+// Of a host and its copy only one was heard, and what the other one holds goes on: until it has
+// ended, which is when learning ends by itself, not all is known.
+void Book::await_twin(const Holder& holder) {
+  if (learning_ && !mutants.twins_spoke) awaited_[holder.id] = true;
+}
+
+bool Book::all_have_spoken() const noexcept {
+  return learning_ && !options_.known.empty() && (awaited_.empty() || mutants.hasty_learning);
 }
 
 void Book::open_session(Holder& holder, const Hello& hello, TimeNs now_ns) {
@@ -140,9 +158,10 @@ void Book::learn_claims(Holder& holder, const Hello& hello, Welcome& welcome) {
     const Terms granted = claim.granted == Terms{} ? claim.terms : claim.granted;
     const bool proved = mutants.believe_claims || !options_.prove ||
                         options_.prove(holder.id, claim.limit, granted) == claim.proof;
-    if (!learning_ || limit == limit_index_.end() || !sane(claim.terms) || !proved ||
-        holder.by_id.contains(claim.limit)) {
+    if (!(learning_ || mutants.late_claims) || limit == limit_index_.end() || !sane(claim.terms) ||
+        !proved || holder.by_id.contains(claim.limit)) {
       welcome.withdraw.push_back(claim.limit);
+      holder.disbelieved = holder.disbelieved || !proved || !sane(claim.terms);
       continue;
     }
     Row& row = make_row(holder, limit->second);
@@ -170,7 +189,7 @@ void Book::resume_claims(Holder& holder, const Hello& hello, Welcome& welcome, T
     Terms claim = found == claimed.end() ? Terms{} : *found->second;
     // What ended here while the hello was on its way has ended there as well.
     if (!holder.live) claim.rate = claim.burst = 0;
-    const Terms left = smaller(row.held, claim);
+    const Terms left = mutants.resume_whole ? claim : smaller(row.held, claim);
     if (left != claim) welcome.withdraw.push_back(row.id);
     set_held(row, left, now_ns);
   }
@@ -204,13 +223,28 @@ Book::Row& Book::make_row(Holder& holder, std::uint32_t limit) {
   return row;
 }
 
+Answer& Book::open_answer(Holder& holder, std::uint64_t seq, TimeNs now_ns) const {
+  Answer& answer = holder.answer;
+  answer.session = holder.session;
+  answer.epoch = options_.epoch;
+  answer.seq = seq;
+  answer.ttl_ns = ttl_ns();
+  answer.tail_ns = options_.tail_ns;
+  answer.refresh_ns = refresh_ns();
+  answer.server_ns = now_ns - holder.session_start_ns;
+  answer.busy = false;
+  answer.learning = learning_;
+  answer.grants.clear();
+  return answer;
+}
+
 const Answer* Book::request(const Request& request, TimeNs now_ns) {
   Holder* holder = find(request.session);
   if (holder == nullptr || (now_ns >= fence_ns_ && !mutants.no_fence)) return nullptr;
   if (request.seq == holder->last_seq && request.seq != 0 && !mutants.repeat_decides)
     return &holder->answer;
   const bool again = mutants.repeat_decides && request.seq == holder->last_seq;
-  if (request.seq != holder->last_seq + 1 && !again) return nullptr;
+  if (request.seq != holder->last_seq + 1 && !again && !mutants.any_order) return nullptr;
   settle_offers(*holder, request.accepted_seq == holder->offered_seq && holder->offered_seq != 0,
                 now_ns);
   holder->last_seq = request.seq;
@@ -219,21 +253,17 @@ const Answer* Book::request(const Request& request, TimeNs now_ns) {
   holder->live = true;
   holder->heard_ns = now_ns;
   holder->end_ns = std::max(holder->end_ns, now_ns + ttl_ns_at_server());
+  if (holder->disbelieved && learning_) {
+    holder->disbelieved = false;
+    awaited_.erase(holder->id);
+    if (all_have_spoken()) end_learning(now_ns);
+  }
 
   std::size_t cursor = 0;
   for (const Want& want : request.wants)
     if (Row* row = row_of(*holder, want.limit, cursor)) take_want(*holder, *row, want, now_ns);
 
-  Answer& answer = holder->answer;
-  answer.session = holder->session;
-  answer.epoch = options_.epoch;
-  answer.seq = request.seq;
-  answer.ttl_ns = ttl_ns();
-  answer.tail_ns = options_.tail_ns;
-  answer.refresh_ns = refresh_ns();
-  answer.server_ns = now_ns - holder->session_start_ns;
-  answer.busy = false;
-  answer.grants.clear();
+  Answer& answer = open_answer(*holder, request.seq, now_ns);
   holder->offered_seq = request.seq;
   for (Row& row : holder->rows)
     decide(*holder, row, now_ns);
@@ -253,28 +283,25 @@ const Answer* Book::busy(const Request& request, TimeNs now_ns) {
   holder->remembered = true;
   holder->heard_ns = now_ns;
   holder->end_ns = std::max(holder->end_ns, now_ns + ttl_ns_at_server());
-  Answer& answer = holder->answer;
-  answer.session = holder->session;
-  answer.epoch = options_.epoch;
-  answer.seq = request.seq;
-  answer.ttl_ns = ttl_ns();
-  answer.tail_ns = options_.tail_ns;
-  answer.refresh_ns = refresh_ns();
-  answer.server_ns = now_ns - holder->session_start_ns;
+  Answer& answer = open_answer(*holder, request.seq, now_ns);
   answer.busy = true;
-  answer.grants.clear();
   return &answer;
 }
 
 void Book::ack(const Ack& ack, TimeNs now_ns) {
   Holder* holder = find(ack.session);
-  if (holder == nullptr || ack.seq == 0 || ack.seq != holder->offered_seq) return;
+  if (holder == nullptr || ack.seq == 0) return;
+  if (ack.seq != holder->offered_seq && !mutants.any_ack) return;
   settle_offers(*holder, true, now_ns);
 }
 
 void Book::goodbye(const Goodbye& goodbye, TimeNs now_ns) {
   Holder* holder = find(goodbye.session);
   if (holder == nullptr) return;
+  // It may have taken the last answer and spent the tokens that came with it; only the word that
+  // says so was lost.
+  for (const std::uint32_t index : holder->offered_rows)
+    if (!mutants.fills_come_back) holder->rows[index].fill_next = 0;
   settle_offers(*holder, false, now_ns);
   for (Row& row : holder->rows)
     set_held(row, Terms{}, now_ns);

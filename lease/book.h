@@ -49,6 +49,9 @@ struct BookOptions {
   // A server that may have had a predecessor learns. `known` ends it early.
   bool learn = true;
   std::vector<Identity> known;
+  // Hosts that were left alone go by their fallback until they find us; a server that has learned
+  // does not reckon with that. So learning lasts as long as they may be on their way.
+  TimeNs reconnect_ns = 0;
   Prove prove;  // empty: claims are not proved, and all are believed
 };
 
@@ -65,7 +68,24 @@ struct BookMutants {
   bool repeat_decides = false;         // decide anew for a repeated request
   bool return_counts_always = false;   // credit what is returned beyond what was filled
   bool no_fence = false;
-  bool believe_claims = false;  // without proof
+  bool believe_claims = false;    // without proof
+  bool late_claims = false;       // believe claims when nothing can be out there any more
+  bool resume_whole = false;      // believe a known host whatever it says it holds
+  bool any_order = false;         // decide on requests that were overtaken
+  bool any_ack = false;           // take an old confirmation for that of the last answer
+  bool grant_target = false;      // grant what is due, whatever others still hold
+  bool no_ancestors = false;      // look for room in the limit alone, not above it
+  bool lease_reserve = false;     // lease what the next server relies on before it knows anything
+  bool short_learning = false;    // learn for a lease, but not for its tail
+  bool hasty_learning = false;    // learn until the first known host has spoken
+  bool free_fills = false;        // hand tokens out without taking them from the server's bucket
+  bool full_mint = false;         // mint the server's tokens without the margin for a fast clock
+  bool offers_end_early = false;  // of a silent host: only the confirmed tail is reserved
+  bool fills_come_back = false;   // take tokens back that a silent host may have accepted
+  bool early_tokens = false;      // hand tokens out as soon as learning has begun
+  bool unproved_spoke = false;    // a host whose claims were not believed has said what it holds
+  bool twins_spoke = false;       // one of several copies of a host has spoken for all of them
+  bool no_pokes = false;          // nobody is asked to come before its time
 };
 
 class Book {
@@ -161,6 +181,8 @@ class Book {
   std::uint32_t make_holder(const Hello& hello);
   void learn_claims(Holder& holder, const Hello& hello, Welcome& welcome);
   void resume_claims(Holder& holder, const Hello& hello, Welcome& welcome, TimeNs now_ns);
+  void await_twin(const Holder& holder);
+  bool all_have_spoken() const noexcept;
   void open_session(Holder& holder, const Hello& hello, TimeNs now_ns);
   Row* row_of(Holder& holder, LimitId limit, std::size_t& cursor);
   Row& make_row(Holder& holder, std::uint32_t limit);
@@ -185,9 +207,12 @@ class Book {
   void divide_families(TimeNs now_ns);
   void serve_turns(LimitState& limit, TimeNs now_ns, Due& due);
   void poke_short(LimitState& limit, TimeNs now_ns, Due& due);
+  void poke_uneven(LimitState& limit, TimeNs now_ns, Due& due);
+  static TimeNs scan_gap_ns(const LimitState& limit) noexcept;
   void poke_over(LimitState& limit, TimeNs now_ns, Due& due);
   bool poke(Holder& holder, TimeNs now_ns, Due& due);
   void end_learning(TimeNs now_ns);
+  Answer& open_answer(Holder& holder, std::uint64_t seq, TimeNs now_ns) const;
   void end_limit(std::uint32_t index, TimeNs now_ns);
   void link_families(const std::vector<LimitConfig>& limits, TimeNs now_ns);
   void apply_host_rules(Row& row);
@@ -213,6 +238,9 @@ class Book {
   std::uint64_t sessions_made_ = 0;
   TimeNs fence_ns_ = kNever;
   bool learning_ = false;
+  bool quiet_over_ = false;
+  TimeNs learning_start_ns_ = 0;
+  TimeNs quiet_end_ns_ = 0;  // until then a server that learns keeps its tokens
   TimeNs learning_end_ns_ = 0;
   std::size_t families_ = 0;                 // limits with a parent
   std::vector<std::uint32_t> family_order_;  // these, each behind its parent

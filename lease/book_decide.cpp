@@ -1,6 +1,7 @@
 // What a host is offered: its share of the limit, as far as that is free, as a rate; or, when the
 // share is too small to be a rate, whole tokens in turn.
 #include <algorithm>
+#include <bit>
 
 #include "lease/book.h"
 #include "lease/book_parts.h"
@@ -28,6 +29,17 @@ bool burst_is_scarce(const LimitState& limit) {
          (limit.burst - limit.server_burst_min()) / kToken <
              static_cast<Micro>(limit.fair.size()) &&
          limit.rate > kScarceRateMin * static_cast<Micro>(limit.fair.size());
+}
+
+// Up to the next of some two thousand steps an octave. Wants are measured, and never as exactly as
+// that; hosts that want nearly the same then share an event of the division, which keeps it small
+// enough for the caches, and a want that hardly changed costs nothing.
+Micro coarse(Micro want) noexcept {
+  constexpr int kBits = 11;
+  const int bits = static_cast<int>(std::bit_width(static_cast<std::uint64_t>(want))) - kBits;
+  if (bits <= 0) return want;
+  const Micro step = Micro{1} << bits;
+  return (want + step - 1) & ~(step - 1);
 }
 
 }  // namespace
@@ -83,6 +95,8 @@ void Book::resize(LimitState& limit, TimeNs now_ns) {
     // Whatever else hosts may hold that have not spoken yet, this was never leased.
     rate = std::min(rate, limit.reserve_rate());
     burst = std::min(burst, limit.burst_unleased() - limit.beyond_burst);
+    // The server before may have been learning as well, and have handed tokens out of just this.
+    if (now_ns < quiet_end_ns_ && !mutants.early_tokens) burst = 0;
   }
   rate = std::max<Micro>(0, rate);
   burst = std::max<Micro>(0, burst);
@@ -100,16 +114,20 @@ void Book::resize(LimitState& limit, TimeNs now_ns) {
 Micro Book::available_rate(const Row& row) const {
   const LimitState& limit = limits_[row.limit];
   const Micro giving = limit.server_rate - std::min(limit.server_rate, limit.server_rate_min());
-  Micro free = limit.rate - limit.server_rate_min() - (limit.host_rate - row.counted_rate);
-  for (std::uint32_t at = limit.parent; at != kNone; at = limits_[at].parent)
+  const Micro kept = mutants.lease_reserve ? 0 : limit.server_rate_min();
+  Micro free = limit.rate - kept - (limit.host_rate - row.counted_rate);
+  for (std::uint32_t at = limit.parent; at != kNone && !mutants.no_ancestors;
+       at = limits_[at].parent)
     free = std::min(free, limits_[at].rate - limits_[at].total_rate + row.counted_rate + giving);
   return free;
 }
 Micro Book::available_burst(const Row& row) const {
   const LimitState& limit = limits_[row.limit];
   const Micro giving = limit.server_burst - std::min(limit.server_burst, limit.server_burst_min());
-  Micro free = limit.burst - limit.server_burst_min() - (limit.host_burst - row.counted_burst);
-  for (std::uint32_t at = limit.parent; at != kNone; at = limits_[at].parent)
+  const Micro kept = mutants.lease_reserve ? 0 : limit.server_burst_min();
+  Micro free = limit.burst - kept - (limit.host_burst - row.counted_burst);
+  for (std::uint32_t at = limit.parent; at != kNone && !mutants.no_ancestors;
+       at = limits_[at].parent)
     free = std::min(free, limits_[at].burst - limits_[at].total_burst + row.counted_burst + giving);
   return free;
 }
@@ -117,7 +135,7 @@ Micro Book::available_burst(const Row& row) const {
 void Book::update_share(Row& row, TimeNs now_ns) {
   LimitState& limit = limits_[row.limit];
   // Whoever waits wants something, however little was spent.
-  const Micro want = std::max(row.want, row.need);
+  const Micro want = coarse(std::max(row.want, row.need));
   if (want == 0 || !limit.active || !limit.leaf()) {
     leave_fair(row);
     return;
@@ -126,6 +144,7 @@ void Book::update_share(Row& row, TimeNs now_ns) {
   if (want == before) return;
   row.fair.want = want;
   const bool news = std::abs(want - before) > before / kWantNewsPart;
+  limit.uneven = limit.uneven || news;
   if (row.slot == kNone) {
     row.slot = limit.fair.add(row.fair);
     row.set_ns = now_ns;
@@ -147,6 +166,7 @@ void Book::leave_fair(Row& row) {
   limits_[row.limit].fair.remove(row.slot);
   row.slot = kNone;
   row.fair.want = 0;
+  limits_[row.limit].uneven = true;
   want_attention(row.limit);
 }
 
@@ -188,7 +208,7 @@ void Book::decide(Holder& holder, Row& row, TimeNs now_ns) {
       if (limit.turns.empty() && limit.level >= limit.server_burst && row.fair.want > share) {
         fill = std::min(whole_tokens(limit.level / 2), terms.burst);
         if (limit.level - fill < kToken) fill = 0;
-        limit.level -= fill;
+        if (!mutants.free_fills) limit.level -= fill;
       }
     }
   } else if (row.token_mode && limit.active && row.held.rate == 0) {
@@ -232,7 +252,7 @@ Terms Book::rate_terms(const Holder& holder, Row& row, Micro share, TimeNs now_n
   const bool bound = learning_ && !mutants.no_learning;
   if (bound && !mutants.newcomers_lease) target = std::min(target, row.held.rate);
   Terms terms;
-  terms.rate = std::clamp<Micro>(available_rate(row), 0, target);
+  terms.rate = mutants.grant_target ? target : std::clamp<Micro>(available_rate(row), 0, target);
 
   Micro burst = whole_tokens(mul_div(lease_burst, target, std::max(capacity, target)));
   burst = std::max({burst, kToken, row.need});
@@ -282,7 +302,7 @@ Terms Book::token_terms(const Holder& holder, Row& row, TimeNs now_ns, Micro& fi
   }
   if (limit.level < ahead + need) return terms;
   const bool learning = learning_ && !mutants.no_learning;
-  if (!learning &&
+  if (!learning && !mutants.lease_reserve &&
       limit.host_burst - row.counted_burst + need > limit.burst - limit.burst_unleased())
     return terms;
   row.in_turns = false;
@@ -290,7 +310,7 @@ Terms Book::token_terms(const Holder& holder, Row& row, TimeNs now_ns, Micro& fi
     limit.turns.pop_front();
     limit.turn_since_ns = 0;
   }
-  limit.level -= need;
+  if (!mutants.free_fills) limit.level -= need;
   fill = need;
   terms.burst = need;
   return terms;

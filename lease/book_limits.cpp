@@ -103,6 +103,7 @@ void Book::apply_config(std::uint32_t index, const LimitConfig& config, TimeNs n
   const bool hosts_differ = limit.config.hosts != config.hosts;
   limit.config = config;
   limit.active = true;
+  limit.margin_ppm = mutants.full_mint ? 0 : kDriftPpm;
   const auto times = config.threshold == Threshold::per_host
                          ? static_cast<Micro>(std::max<std::size_t>(1, live_))
                          : 1;

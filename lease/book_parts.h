@@ -38,8 +38,10 @@ struct Book::Holder {
   bool used = false;
   bool live = false;  // false: only tails are left
   SessionId session = 0;
-  SessionId confirmed = 0;  // the session in which the host was heard last
-  bool remembered = false;  // it has been answered, so it was stored before
+  SessionId origin = 0;      // before it met this server
+  SessionId confirmed = 0;   // the session in which the host was heard last
+  bool remembered = false;   // it has been answered, so it was stored before
+  bool disbelieved = false;  // what it said of its claims is not what it holds
   std::uint64_t hello_no = 0;
   std::uint64_t last_seq = 0;
   std::uint64_t offered_seq = 0;

@@ -13,6 +13,7 @@ constexpr TimeNs kTurnPatienceNs = 300 * kMs;
 constexpr TimeNs kFlushMostNs = 50 * kMs;
 constexpr TimeNs kFlushPerMemberNs = 20'000;
 constexpr TimeNs kScanGapNs = 100 * kMs;
+constexpr std::int64_t kUnevenPart = 32;
 constexpr TimeNs kScanPerMemberNs = 50'000;
 constexpr std::size_t kPokesAtOnce = 256;
 
@@ -21,7 +22,14 @@ constexpr std::size_t kPokesAtOnce = 256;
 void Book::poll(TimeNs now_ns, Due& due) {
   due.poke.clear();
   due.forgotten.clear();
-  if (learning_ && now_ns >= learning_end_ns_) end_learning(now_ns);
+  const bool short_learning =
+      mutants.short_learning && now_ns >= learning_start_ns_ + lengthened(options_.ttl_ns);
+  if (learning_ && (now_ns >= learning_end_ns_ || short_learning)) end_learning(now_ns);
+  if (learning_ && now_ns >= quiet_end_ns_ && !quiet_over_) {
+    quiet_over_ = true;
+    for (LimitState& limit : limits_)
+      if (limit.active) resize(limit, now_ns);
+  }
   for (const std::uint32_t index : std::exchange(gone_, {}))
     forget(index, &due);
   while (!ends_.empty() && ends_.begin()->first <= now_ns) {
@@ -44,7 +52,8 @@ void Book::poll(TimeNs now_ns, Due& due) {
       flush(limit, now_ns);
     serve_turns(limit, now_ns, due);
     poke_short(limit, now_ns, due);
-    if (!limit.dirty.empty() || !limit.turns.empty() || !limit.short_.empty())
+    if (limit.uneven) poke_uneven(limit, now_ns, due);
+    if (limit.uneven || !limit.dirty.empty() || !limit.turns.empty() || !limit.short_.empty())
       again.push_back(index);
   }
   for (const std::uint32_t index : again)
@@ -63,10 +72,12 @@ void Book::expire(Holder& holder, TimeNs now_ns, Due& due) {
   for (Row& row : holder.rows) {
     const Terms& held = row.held;
     Terms tail{0, 0, held.tail_rate, held.tail_burst};
-    if (row.offered) {
+    if (row.offered && !mutants.offers_end_early) {
       tail.tail_rate = std::max(tail.tail_rate, row.next.tail_rate);
       tail.tail_burst = std::max(tail.tail_burst, row.next.tail_burst);
     }
+    // Tokens that were offered may lie in the host's bucket or be spent: nobody gets them back.
+    if (mutants.fills_come_back) limits_[row.limit].level += row.fill_next;
     row.offered = false;
     row.fill_next = row.fill_held = 0;
     row.token_mode = false;
@@ -171,6 +182,7 @@ void Book::divide_families(TimeNs now_ns) {
 
 bool Book::poke(Holder& holder, TimeNs now_ns, Due& due) {
   if (!holder.used || !holder.live || now_ns - holder.poked_ns < kPokeGapNs) return false;
+  if (mutants.no_pokes) return false;
   holder.poked_ns = now_ns;
   due.poke.push_back(holder.session);
   return true;
@@ -248,11 +260,43 @@ void Book::poke_short(LimitState& limit, TimeNs now_ns, Due& due) {
   if (starving) poke_over(limit, now_ns, due);
 }
 
+// The division has moved: who holds less than its share comes for what is free of it, and while
+// that does not suffice who holds more comes to give it up.
+void Book::poke_uneven(LimitState& limit, TimeNs now_ns, Due& due) {
+  if (!limit.leaf() || !limit.active) {
+    limit.uneven = false;
+    return;
+  }
+  if (now_ns - limit.looked_ns < scan_gap_ns(limit)) return;
+  limit.looked_ns = now_ns;
+  Micro free = limit.rate - limit.server_rate_min() - limit.host_rate;
+  std::size_t pokes = 0;
+  bool lacking = false;
+  limit.uneven = false;
+  for (const auto& [at, index] : limit.members) {
+    Row& row = row_at({at, index});
+    if (row.slot == kNone || row.token_mode) continue;
+    const Micro share = limit.fair.share(row.slot);
+    const Micro under = share - row.counted_rate;
+    if (under <= share / kUnevenPart || under <= limit.rate / 1000) continue;
+    limit.uneven = true;
+    if (free < under / 2 || pokes >= kPokesAtOnce) {
+      lacking = true;
+    } else if (poke(holders_[at], now_ns, due)) {
+      free -= under;
+      ++pokes;
+    }
+  }
+  if (lacking) poke_over(limit, now_ns, due);
+}
+
+TimeNs Book::scan_gap_ns(const LimitState& limit) noexcept {
+  return std::max(kScanGapNs, static_cast<TimeNs>(limit.members.size()) * kScanPerMemberNs);
+}
+
 // Somebody lacks what others hold beyond their share: they are asked to come and give it up.
 void Book::poke_over(LimitState& limit, TimeNs now_ns, Due& due) {
-  const TimeNs gap =
-      std::max(kScanGapNs, static_cast<TimeNs>(limit.members.size()) * kScanPerMemberNs);
-  if (now_ns - limit.scanned_ns < gap) return;
+  if (now_ns - limit.scanned_ns < scan_gap_ns(limit)) return;
   limit.scanned_ns = now_ns;
   std::size_t pokes = 0;
   const auto scan = [&](const LimitState& of) {

@@ -6,10 +6,10 @@
 namespace weir::lease {
 namespace {
 
-// How far a window may lie from the mean by chance alone: this many standard deviations of a
-// count, and a few events more, because small counts are skewed.
-constexpr double kUnlikely = 4.0;
-constexpr double kFewEvents = 3.0;
+// How far a count may lie from what is expected by chance alone: this many standard deviations, and
+// a few events more, because small counts are skewed.
+constexpr double kUnlikely = 3.0;
+constexpr double kFewEvents = 2.0;
 // Slow limits: how long nothing may come until the want is nothing.
 constexpr TimeNs kSilenceNs = 4 * kSecond;
 
@@ -27,7 +27,31 @@ void Demand::sample(std::uint64_t total, TimeNs now_ns) noexcept {
   }
   total_ = total;
   jumped_ = false;
-  if (now_ns - window_start_ns_ >= kWindowNs) close_window(now_ns);
+  const TimeNs length_ns = now_ns - window_start_ns_;
+  if (length_ns >= window_ns_) return close_window(now_ns);
+  // Of a rise one need not see the end.
+  const Window now{total_ - window_total_, length_ns};
+  if (length_ns >= kWindowLeastNs && filled_ > 0 && now.count > 0 && unlikely(now, before_now()))
+    close_window(now_ns);
+}
+
+Demand::Window Demand::sum(std::size_t from, std::size_t to) const noexcept {
+  Window sum;
+  for (std::size_t i = from; i < to; ++i) {
+    const Window& one = windows_[(newest_ + kWindowsMost - i) % kWindowsMost];
+    sum.count += one.count;
+    sum.length_ns += one.length_ns;
+  }
+  return sum;
+}
+
+// What came before is not known exactly either.
+bool Demand::unlikely(const Window& now, const Window& before) noexcept {
+  const double part = static_cast<double>(now.length_ns) /
+                      static_cast<double>(std::max<TimeNs>(1, before.length_ns));
+  const double expected = static_cast<double>(before.count) * part;
+  const double off = static_cast<double>(now.count) - expected;
+  return std::abs(off) > kUnlikely * std::sqrt(expected * (1 + part)) + kFewEvents;
 }
 
 void Demand::close_window(TimeNs now_ns) noexcept {
@@ -37,17 +61,20 @@ void Demand::close_window(TimeNs now_ns) noexcept {
 
   // Long silence makes all windows old.
   if (window.length_ns >= kSilenceNs) filled_ = 0;
-  const double seconds = static_cast<double>(window.length_ns) / 1e9;
-  const double expected = static_cast<double>(rate_) / 1e6 * seconds;
-  const double off = static_cast<double>(window.count) - expected;
-  const bool unlikely = std::abs(off) > kUnlikely * std::sqrt(expected) + kFewEvents;
-  if (filled_ > 0 && unlikely) {
-    filled_ = 0;  // what was before says nothing about now
-    jumped_ = true;
-  }
+  if (mixed_) filled_ = 0;
+  mixed_ = false;
   newest_ = (newest_ + 1) % kWindowsMost;
   windows_[newest_] = window;
   filled_ = std::min(filled_ + 1, kWindowsMost);
+  window_ns_ = std::min(kWindowNs, 2 * window_ns_);
+  for (std::size_t last = 1; last < filled_; last *= 2) {
+    if (!unlikely(sum(0, last), sum(last, filled_))) continue;
+    filled_ = last;  // what was before says nothing about now
+    jumped_ = true;
+    mixed_ = last == 1;
+    window_ns_ = kWindowLeastNs;
+    break;
+  }
 
   std::uint64_t count = 0;
   TimeNs length_ns = 0;
@@ -57,6 +84,9 @@ void Demand::close_window(TimeNs now_ns) noexcept {
     count += w.count;
     length_ns += w.length_ns;
   }
+  // After a change there is little to go by. Who is given too little has to ask again, so that of
+  // what fits the few events seen the upper end is taken.
+  if (filled_ < kWindowsFresh && count > 0 && count < kEventsEnough) ++count;
   rate_ = length_ns <= 0 ? 0
                          : mul_div(static_cast<Micro>(std::min<std::uint64_t>(
                                        count, static_cast<std::uint64_t>(kMicroMax / kToken))) *

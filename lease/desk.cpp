@@ -141,7 +141,7 @@ void Desk::drop_all(TimeNs now_ns) {
 }
 
 void Desk::new_identity(TimeNs now_ns) {
-  drop_all(now_ns);
+  if (!mutants.keep_leases) drop_all(now_ns);
   options_.agent_epoch = random_.next() | 1;
   ++counts_.identities_total;
   hello_no_ = 0;
@@ -157,6 +157,11 @@ void Desk::new_identity(TimeNs now_ns) {
 }
 
 Hello Desk::connected(TimeNs now_ns) {
+  hello_gap_ns_ = options_.hello_retry_ns;
+  return greet(now_ns);
+}
+
+Hello Desk::greet(TimeNs now_ns) {
   if (!mutants.talk_first) withdraw(now_ns);
   if (session_ != 0) prev_session_ = session_;
   session_ = 0;
@@ -187,8 +192,10 @@ void Desk::disconnected(TimeNs now_ns) {
 }
 
 std::optional<Hello> Desk::next_hello(TimeNs now_ns) {
-  if (!greeting_ || now_ns - hello_sent_ns_ < options_.hello_retry_ns) return std::nullopt;
-  return connected(now_ns);
+  if (!greeting_ || now_ns - hello_sent_ns_ < hello_gap_ns_) return std::nullopt;
+  // Each hello makes the answer to the one before it void: a far server needs ever longer gaps.
+  hello_gap_ns_ = std::min(2 * hello_gap_ns_, options_.hello_retry_most_ns);
+  return greet(now_ns);
 }
 
 Desk::Reply Desk::on_welcome(const Welcome& welcome, TimeNs now_ns) {
@@ -202,7 +209,7 @@ Desk::Reply Desk::on_welcome(const Welcome& welcome, TimeNs now_ns) {
     return Reply::hello_again;
   }
   for (const LimitId id : welcome.withdraw)
-    if (Row* row = row_of(id)) {
+    if (Row* row = row_of(id); row != nullptr && !mutants.ignore_withdrawn) {
       row->terms = Terms{};
       row->state = LeaseState::ended;
       row->since_ns = now_ns;
@@ -240,7 +247,7 @@ std::optional<Ack> Desk::on_answer(const Answer& answer, TimeNs now_ns) {
   in_flight_ = false;
   refresh_ns_ = std::clamp<TimeNs>(answer.refresh_ns, kMs, std::max(kMs, answer.ttl_ns / 3));
   next_refresh_ns_ = first_sent_ns_ + jittered(refresh_ns_);
-  if (end_ns <= now_ns) {
+  if (end_ns <= now_ns && !mutants.late_answers) {
     ++counts_.ignored_total;
     return std::nullopt;
   }

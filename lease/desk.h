@@ -30,7 +30,8 @@ struct DeskOptions {
   TimeNs give_back_gap_ns = 10 * kMs;  // and when others wait for what is given back
   TimeNs retry_first_ns = 150 * kMs;
   TimeNs retry_most_ns = 1'200 * kMs;
-  TimeNs hello_retry_ns = 500 * kMs;
+  TimeNs hello_retry_ns = 500 * kMs;  // the first time, then twice as long each time
+  TimeNs hello_retry_most_ns = 4 * kSecond;
   TimeNs fill_keep_ns = 500 * kMs;  // tokens that nobody takes go back after that
 };
 
@@ -44,6 +45,11 @@ struct DeskMutants {
   bool count_retries = false;   // want what retries ask for
   bool no_spend_bound = false;  // trust the own clock
   bool accept_lower_epoch = false;
+  bool late_answers = false;      // take an answer whose lease is over
+  bool keep_leases = false;       // keep what is held when a new identity is asked for
+  bool ignore_withdrawn = false;  // keep what a server does not know of
+  bool keep_fills = false;        // tokens that nobody takes stay
+  bool no_early = false;          // wait for the refresh, whatever happens
 };
 
 // What was done with a limit so far, as read from the shared memory. Totals may start anywhere.
@@ -167,6 +173,7 @@ class Desk {
 
  private:
   struct Row;
+  Hello greet(TimeNs now_ns);
   struct Told {  // what the server was told last
     Micro rate = 0, need = 0, keep_rate = 0, keep_burst = 0;
     std::uint64_t spent = 0, refused = 0;
@@ -234,11 +241,13 @@ class Desk {
   bool greeting_ = false;  // a hello was sent, no welcome has come
   Hello hello_;
   TimeNs hello_sent_ns_ = 0;
+  TimeNs hello_gap_ns_ = 0;
 
   Request request_;
   bool in_flight_ = false;
   TimeNs first_sent_ns_ = 0;
   TimeNs last_sent_ns_ = 0;
+  TimeNs early_sent_ns_ = -kNever;  // the last one that did not wait for the refresh
   TimeNs retry_ns_ = 0;
   TimeNs refresh_ns_;
   TimeNs next_refresh_ns_ = 0;

@@ -1,5 +1,6 @@
 // What a host wants, and when it says so.
 #include <algorithm>
+#include <cmath>
 
 #include "lease/desk.h"
 
@@ -8,8 +9,8 @@ namespace {
 
 // Wants that changed by less than these parts wait for the refresh.
 constexpr Micro kNewsUpPart = 5;
-constexpr Micro kNewsDownPercent = 40;
-constexpr TimeNs kDownGapNs = 200 * kMs;
+constexpr Micro kNewsDownPercent = 80;
+constexpr TimeNs kDownGapNs = 100 * kMs;
 constexpr Micro kSamePart = 64;
 // How long a need is upheld after the last call that was refused for it.
 constexpr TimeNs kNeedKeepNs = 4 * kSecond;
@@ -57,7 +58,7 @@ void Desk::observe(std::uint32_t slot, const Usage& usage, TimeNs now_ns) {
   if (refused && (row.state != LeaseState::live || row.terms.rate == 0)) {
     // Nothing is held that could serve it: ask for a token at once.
     if (row.told.need == 0)
-      early_at_ns_ = std::min(early_at_ns_, last_sent_ns_ + options_.early_gap_ns);
+      early_at_ns_ = std::min(early_at_ns_, early_sent_ns_ + options_.early_gap_ns);
   }
   check_early(row, now_ns);
 }
@@ -66,13 +67,16 @@ void Desk::check_early(Row& row, TimeNs now_ns) {
   (void)now_ns;
   const Micro told = row.told.rate;
   const Micro want = row.want;
-  const bool more = want > told + told / kNewsUpPart && want > row.terms.rate;
+  // Few events count for less: a mean of them moves by itself.
+  const auto chance = static_cast<Micro>(
+      std::sqrt(static_cast<double>(std::max(want, told)) * static_cast<double>(kToken)));
+  const bool more = want > told + told / kNewsUpPart + chance / 2 && want > row.terms.rate;
   const bool needed =
       row.need > 0 && row.told.need == 0 && row.terms.burst < static_cast<Micro>(row.need) * kToken;
   if (more || needed)
-    early_at_ns_ = std::min(early_at_ns_, last_sent_ns_ + options_.early_gap_ns);
-  else if (want < told / 100 * kNewsDownPercent && row.terms.rate > want)
-    early_at_ns_ = std::min(early_at_ns_, last_sent_ns_ + kDownGapNs);
+    early_at_ns_ = std::min(early_at_ns_, early_sent_ns_ + options_.early_gap_ns);
+  else if (want < told / 100 * kNewsDownPercent - chance && row.terms.rate > want)
+    early_at_ns_ = std::min(early_at_ns_, early_sent_ns_ + kDownGapNs);
 }
 
 // Tokens that were filled in are spent soon, or go back.
@@ -88,7 +92,7 @@ void Desk::watch_fill(std::uint32_t slot, TimeNs now_ns) {
     row.must_tell = true;
     change(slot);
     early_at_ns_ = std::min(early_at_ns_, last_sent_ns_ + options_.give_back_gap_ns);
-  } else if (now_ns - row.filled_ns >= options_.fill_keep_ns) {
+  } else if (now_ns - row.filled_ns >= options_.fill_keep_ns && !mutants.keep_fills) {
     row.draining = true;
     changes_.push_back({slot, 0, true});
   }
@@ -105,7 +109,7 @@ void Desk::drained(std::uint32_t slot, std::uint64_t tokens, TimeNs now_ns) {
   row.usage.level = 0;
   row.must_tell = true;
   change(slot);
-  early_at_ns_ = std::min(early_at_ns_, last_sent_ns_ + options_.early_gap_ns);
+  early_at_ns_ = std::min(early_at_ns_, early_sent_ns_ + options_.early_gap_ns);
 }
 
 bool Desk::worth_telling(const Row& row) const {
@@ -150,6 +154,7 @@ void Desk::compose(TimeNs now_ns) {
     Row& row = rows_[slot];
     if (worth_telling(row)) fill_want(row, request_.wants.emplace_back());
   }
+  if (now_ns < next_refresh_ns_) early_sent_ns_ = now_ns;
   first_sent_ns_ = last_sent_ns_ = now_ns;
   retry_ns_ = options_.retry_first_ns;
   in_flight_ = true;
@@ -168,14 +173,14 @@ const Request* Desk::next_request(TimeNs now_ns) {
     ++counts_.retries_total;
     return &request_;
   }
-  if (now_ns < next_refresh_ns_ && now_ns < early_at_ns_) return nullptr;
+  if (now_ns < next_refresh_ns_ && (now_ns < early_at_ns_ || mutants.no_early)) return nullptr;
   compose(now_ns);
   return &request_;
 }
 
 TimeNs Desk::next_deadline(TimeNs now_ns) const {
   TimeNs at = earliest_end_ns_;
-  if (greeting_) at = std::min(at, hello_sent_ns_ + options_.hello_retry_ns);
+  if (greeting_) at = std::min(at, hello_sent_ns_ + hello_gap_ns_);
   if (session_ != 0)
     at = std::min(
         at, in_flight_ ? last_sent_ns_ + retry_ns_ : std::min(next_refresh_ns_, early_at_ns_));

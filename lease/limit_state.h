@@ -72,8 +72,9 @@ struct LimitState {
   Micro server_burst = 0;
   Micro level = 0;
   TimeNs level_ns = 0;
-  Micro token_share = 0;  // of rows in token mode: to be minted here
-  Micro head_need = 0;    // of the first in the queue
+  Micro token_share = 0;                // of rows in token mode: to be minted here
+  Micro head_need = 0;                  // of the first in the queue
+  std::int64_t margin_ppm = kDriftPpm;  // that is not minted, lest our clock be fast
 
   FairShare fair;
   std::uint32_t fair_in_parent = kNone;
@@ -84,7 +85,9 @@ struct LimitState {
   TimeNs turn_since_ns = 0;  // since when the first has been asked to come
   TimeNs flushed_ns = 0;
   TimeNs scanned_ns = 0;
+  TimeNs looked_ns = 0;
   bool in_attention = false;
+  bool uneven = false;  // some may hold less than their share by now
   std::uint64_t spent_total = 0;
   std::uint64_t refused_total = 0;
 
@@ -109,7 +112,8 @@ struct LimitState {
   // Mints into the server's bucket up to now.
   void settle(TimeNs now_ns) noexcept {
     if (now_ns <= level_ns) return;
-    const Micro more = minted(server_rate - server_rate / 1'000'000 * kDriftPpm, now_ns - level_ns);
+    const Micro more =
+        minted(server_rate - mul_div(server_rate, margin_ppm, 1'000'000), now_ns - level_ns);
     // What is not yet a micro-token stays in the time.
     if (more == 0 && server_rate > 0) return;
     level = std::min(server_burst, level + more);

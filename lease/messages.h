@@ -92,7 +92,8 @@ struct Answer {
   // The server's own time since the session began. A host whose clock runs away sees by it that it
   // has minted more than its leases allow.
   TimeNs server_ns = 0;
-  bool busy = false;  // keep what you have, for ttl; nothing was decided
+  bool busy = false;      // keep what you have, for ttl; nothing was decided
+  bool learning = false;  // the server has just started and grants nothing beyond what is held
   std::vector<Grant> grants;
 };
 

@@ -209,10 +209,35 @@ void QuotaBook::settle_rate(Key& key, TimeNs now_ns) {
   key.rate_ns = now_ns;
 }
 
+const QuotaTerms* QuotaBook::terms_of(const Key& key) const {
+  if (!options_.terms_of) return nullptr;
+  return options_.terms_of(split_quota_key(key.name).first);
+}
+
+// A key that nobody has made, of a quota that is for whoever comes.
+void QuotaBook::make_if_wanted(Key& key, Applied& applied, const QuotaAsk& ask, TimeNs now_ns) {
+  const bool deleted = key.there && !key.exists();
+  if (ask.seq == 0 || key.exists() || (deleted && !mutants.remake_deleted)) return;
+  const QuotaTerms* terms = terms_of(key);
+  if (terms == nullptr || !terms->make_keys) return;
+  QuotaChange change;
+  change.config = terms->config;
+  if (terms->valid_ms > 0) change.config.valid_until_wall_ms = wall_ms(now_ns) + terms->valid_ms;
+  QuotaChangeOutcome outcome = QuotaChangeOutcome::done;
+  if (!create(key, change, outcome, now_ns).empty()) return;
+  applied.durable = true;
+  applied.events.push_back(quota_event(QuotaAction::create, ask.host, key.record.total,
+                                       key.record.remaining, wall_ms(now_ns), "at its first use"));
+}
+
 Units QuotaBook::size_for(const Key& key, const QuotaAsk& ask) const {
   const QuotaRecord& record = key.record;
   Units by_demand = std::max<Units>(1, std::min(ask.per_s, kUnitsMax / 2) * 2);
   if (record.config.type == QuotaType::time) by_demand = std::max(by_demand, kTimeChunk);
+  const QuotaTerms* terms = mutants.no_chunk_bounds ? nullptr : terms_of(key);
+  if (terms != nullptr)
+    by_demand =
+        std::clamp(by_demand, terms->chunk_min, std::max(terms->chunk_min, terms->chunk_max));
   const auto hosts = static_cast<Units>(key.holders) + 1;
   Units size = std::clamp<Units>(record.remaining / (2 * hosts), 1, by_demand);
   if (record.remaining < hosts) size = 1;
@@ -226,6 +251,7 @@ Units QuotaBook::size_for(const Key& key, const QuotaAsk& ask) const {
 void QuotaBook::decide(Key& key, Applied& applied, const QuotaAsk& ask, QuotaReply& reply,
                        TimeNs now_ns) {
   reply.outcome = QuotaOutcome::heard;
+  make_if_wanted(key, applied, ask, now_ns);
   QuotaRecord& record = key.record;
   if (!key.exists()) {
     reply.outcome = QuotaOutcome::unknown_key;

@@ -31,6 +31,18 @@ namespace weir::lease {
 // caller knows calendars, this folder does not.
 using EdgeAfter = std::function<std::int64_t(const QuotaConfig&, std::int64_t wall_ms)>;
 
+// What is decided for all keys of a quota.
+struct QuotaTerms {
+  // Of a chunk, while enough remains; a need that is larger is met all the same.
+  Units chunk_min = 1;
+  Units chunk_max = kUnitsMax;
+  bool make_keys = false;     // at their first use; one that was deleted stays so
+  QuotaConfig config;         // that such a key begins with
+  std::int64_t valid_ms = 0;  // from then on, in place of the config's; 0: as the config says
+};
+// Nothing where nothing was decided. Good until the next call of the book.
+using QuotaTermsOf = std::function<const QuotaTerms*(std::string_view name)>;
+
 struct QuotaBookOptions {
   // That a chunk may be spent without a word from the server: so long a suspension, a reset or the
   // end of a period takes to reach a host that is cut off.
@@ -45,6 +57,7 @@ struct QuotaBookOptions {
   std::size_t waiting_max = 100'000;  // asks and changes that wait for the store
   std::size_t agents_max = 200'000;
   EdgeAfter edge_after;
+  QuotaTermsOf terms_of;
 };
 
 // A rule taken out, for the tests that show that each one is needed. All false in earnest.
@@ -72,6 +85,8 @@ struct QuotaBookMutants {
   bool refund_anything = false;  // beyond what was consumed
   bool changes_repeat = false;   // a repeated change is done again
   bool no_rate = false;
+  bool remake_deleted = false;  // a key that an operator deleted comes back by itself
+  bool no_chunk_bounds = false;
 };
 
 enum class QuotaChangeKind : std::uint8_t {
@@ -234,6 +249,8 @@ class QuotaBook {
   void grant(Key& key, Applied& applied, const QuotaAsk& ask, QuotaReply& reply, Units size,
              TimeNs now_ns);
   Units size_for(const Key& key, const QuotaAsk& ask) const;
+  const QuotaTerms* terms_of(const Key& key) const;
+  void make_if_wanted(Key& key, Applied& applied, const QuotaAsk& ask, TimeNs now_ns);
   void settle_rate(Key& key, TimeNs now_ns);
   void poke_holders(Key& key, std::uint64_t but, TimeNs now_ns);
   std::int64_t valid_ms(const QuotaRecord& record, TimeNs now_ns) const;

@@ -1,12 +1,15 @@
-// The hot path. Everything that is not the common case lives in refuse.cpp.
+// The calls that are not compiled into programs. Everything that is not the common case lives in
+// refuse.cpp.
 #include "libclient/client.h"
 
 using weir::client::acquire_slow;
 using weir::client::Attempt;
 using weir::client::refused;
+using weir::client::refused_counted;
 using namespace weir::shm;
 
-extern "C" weir_status weir_try_acquire(weir_limit* limit, uint32_t n) {
+// Any number of tokens, from the start: what weir.h has in line stays valid for n == 1.
+extern "C" weir_status weir_try_acquire_head1(weir_limit* limit, uint32_t n) {
   if (limit == nullptr || n == 0) [[unlikely]]
     return WEIR_E_INVALID;
   // acquire: the pointers read below are at least as new as the expected word.
@@ -26,6 +29,17 @@ extern "C" weir_status weir_try_acquire(weir_limit* limit, uint32_t n) {
   if (spend == Spend::ok) [[likely]]
     return WEIR_ALLOW;
   return refused(*limit, n, 0, Attempt::first);
+}
+
+extern "C" weir_status weir_refused_head1(weir_limit* limit) { return refused_counted(*limit); }
+
+// What a program that does not compile weir.h calls. Parentheses: not the one in line.
+extern "C" weir_status(weir_try_acquire)(weir_limit* limit, uint32_t n) {
+#ifdef WEIR_INLINE
+  return weir_try_acquire_inline(limit, n);
+#else
+  return weir_try_acquire_head1(limit, n);
+#endif
 }
 
 extern "C" weir_status weir_try_acquire_class(weir_limit* limit, uint32_t n,

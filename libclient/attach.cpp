@@ -8,7 +8,7 @@
 #include <cerrno>
 #include <cstring>
 
-#include "libclient/client.h"
+#include "libclient/toolkit.h"
 
 namespace weir::client {
 
@@ -89,6 +89,10 @@ weir_status adopt(Attachment& at, const Fd& rules_fd, const Fd& counters_fd) noe
   at.counters = CountersView(counters_map->data(), *counters.operator->());
   at.counters_id = at.counters.header().counters_id.load(kRelaxed);
   if (at.rules.header().counters_id.load(kRelaxed) != at.counters_id) return WEIR_E_UNTRUSTED;
+  auto toolkit = toolkit_of(rules_map->bytes(), *rules.operator->(),
+                            {counters_map->data(), counters_map->size()}, *counters.operator->());
+  if (!toolkit) return WEIR_E_UNTRUSTED;
+  at.toolkit = *toolkit;
   at.rules_map = std::move(*rules_map);
   at.counters_map = std::move(*counters_map);
   return WEIR_OK;
@@ -148,6 +152,7 @@ void install(weir_client& client, const Received& got, std::int64_t now_own_ns) 
   client.link.store(Link::attached, std::memory_order_release);
   client.state.store(WEIR_OK, kRelaxed);
   resolve_all(client);
+  resolve_toolkit(client);
 }
 
 void read_answer(weir_client& client, std::int64_t now_own_ns) noexcept {

@@ -1,5 +1,5 @@
 // Opening, closing, naming limits, and the small calls around them.
-#include "libclient/client.h"
+#include "libclient/toolkit.h"
 
 #include <errno.h>
 #include <pthread.h>
@@ -36,6 +36,7 @@ void after_fork_in_child() {
     c->state.store(WEIR_E_NO_AGENT, kRelaxed);
     c->next_attempt_ns.store(0, kRelaxed);
     c->busy.store(false, kRelaxed);
+    toolkit_after_fork(*c);
   }
   ::pthread_mutex_unlock(&clients_lock);
 }
@@ -152,6 +153,7 @@ void weir_close(weir_client* client) {
   if (client == nullptr) return;
   const KeepErrno keep;
   unregister_client(*client);
+  close_toolkit(*client);
   drop_link(*client);
   for (weir_limit* l = client->limits.load(); l != nullptr;) {
     weir_limit* next = l->next.load();
@@ -278,6 +280,20 @@ const char* weir_strerror(weir_status status) {
       return "allowed";
     case WEIR_DENY:
       return "refused: the limit is reached";
+    case WEIR_DENY_FULL:
+      return "refused: all permits of the resource are taken";
+    case WEIR_DENY_SHED:
+      return "refused: the host is overloaded";
+    case WEIR_DENY_OPEN:
+      return "refused: the breaker is open";
+    case WEIR_DENY_THROTTLED:
+      return "refused: the other end refuses most of what it gets";
+    case WEIR_DENY_DEADLINE:
+      return "refused: it could not be done in time";
+    case WEIR_DENY_RETRY:
+      return "refused: another attempt is no use or not allowed";
+    case WEIR_DENY_BUDGET:
+      return "refused: the retry budget is used up";
     case WEIR_PENDING:
       return "still waiting";
     case WEIR_E_INVALID:

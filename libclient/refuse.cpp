@@ -2,6 +2,8 @@
 // still there, and keeping a limit going without it.
 #include "libclient/client.h"
 
+#include <bit>
+
 namespace weir::client {
 
 using namespace weir::shm;
@@ -17,6 +19,12 @@ struct Streak {
   bool stale;
 };
 __attribute__((tls_model("initial-exec"))) thread_local Streak streak{};
+
+// A thread's first refusals under a heartbeat all come here, so that a caller who slows down is
+// never served by the program alone.
+constexpr std::uint32_t kLooksBeforeLicense = 8;
+// Of those that the program counts by itself, one in so many comes here: weir.h's low byte.
+constexpr std::uint32_t kRefusalsPerCall = 256;
 
 Spend spend(CounterSlot& slot, std::uint64_t n, std::uint64_t reserve) noexcept {
   return n == 1 && reserve == 0 ? spend_one(slot) : spend_many(slot, n, reserve);
@@ -82,6 +90,7 @@ weir_status look(weir_limit& limit, std::uint64_t n, std::uint64_t reserve) noex
     return WEIR_DENY;
   }
   streak.stale = true;
+  limit.dry_beat.store(0, std::memory_order_relaxed);
   maintain(*limit.client, own_ns);
   if (limit.attachment.load(std::memory_order_acquire) != at &&
       spend(*limit.slot.load(std::memory_order_relaxed), n, reserve) == Spend::ok)
@@ -89,9 +98,40 @@ weir_status look(weir_limit& limit, std::uint64_t n, std::uint64_t reserve) noex
   return serve_alone(limit, n, reserve);
 }
 
-std::uint64_t reserve_of(const weir_limit& limit, std::int32_t priority_class) noexcept {
+// From the cache while the rules are those that it was filled from: copying a rule is some forty
+// words. Whatever is read while the handle moves is filed under the binding before, and not found.
+std::uint64_t reserve_of(weir_limit& limit, std::int32_t priority_class) noexcept {
+  // acquire: the attachment is at least as new as the number of the binding.
+  const std::uint64_t bindings = limit.bindings.load(std::memory_order_acquire);
+  const Attachment& at = *limit.attachment.load(std::memory_order_acquire);
+  // acquire: the rule is at least as new as the flip that it is filed under.
+  const ReserveCache::Key key{at.rules.header().table_flip.load(std::memory_order_acquire),
+                              bindings};
+  std::uint64_t reserve = 0;
+  if (limit.reserves.read(key, priority_class, reserve)) return reserve;
   RuleCopy rule;
-  return rule_now(limit, rule) ? rule.reserve[priority_class] : 0;
+  if (!copy_rule(at.rules, limit.index.load(std::memory_order_relaxed), rule) ||
+      rule.state != SlotState::active)
+    return 0;
+  // Newer than its key does no harm; older cannot be. A flip meanwhile makes the entry useless.
+  limit.reserves.write(key, rule.reserve);
+  return rule.reserve[priority_class];
+}
+
+// The refusal that was just given says that the bucket is dry. Under the agent's present heartbeat
+// it stays so: a heartbeat is published after the mints of its tick, and what is minted between
+// two ticks shows with the next. So calls in the program may refuse by themselves until then. Not
+// for striped buckets, of which another CPU may hold a share.
+void license_refusals(weir_limit& limit, std::int64_t heartbeat) noexcept {
+  const std::uint64_t expected = limit.expected.load(std::memory_order_acquire);
+  if (limit.rseq_area == 0 || expected == kNoHot || (expected & kHotStriped) != 0) return;
+  if (limit.hot.load(std::memory_order_relaxed)->load(std::memory_order_relaxed) != expected)
+    return;
+  // The gate is looked at again, after the heartbeat: a mint between the refusal and the
+  // heartbeat's reading would otherwise go unseen for a whole tick.
+  std::uint64_t epoch;
+  if (!gate_refuses(*limit.slot.load(std::memory_order_relaxed), 1, 0, epoch)) return;
+  limit.dry_beat.store(static_cast<std::uint64_t>(heartbeat), std::memory_order_release);
 }
 
 // A limit that no agent knows: what the code asked for.
@@ -119,6 +159,34 @@ bool outdated(const weir_limit& limit) noexcept {
 
 }  // namespace
 
+bool ReserveCache::read(const Key& key, std::int32_t priority_class,
+                        std::uint64_t& reserve) const noexcept {
+  // acquire: the words below are those of this sequence number or newer.
+  const std::uint64_t sequence = sequence_.load(std::memory_order_acquire);
+  if (sequence == 0 || (sequence & 1) != 0) return false;
+  reserve = reserves_[static_cast<std::size_t>(priority_class)].load(std::memory_order_relaxed);
+  const bool same = table_flip_.load(std::memory_order_relaxed) == key.table_flip &&
+                    bindings_.load(std::memory_order_relaxed) == key.bindings;
+  // The words are read before the number is read again.
+  std::atomic_thread_fence(std::memory_order_acquire);
+  return same && sequence_.load(std::memory_order_relaxed) == sequence;
+}
+
+void ReserveCache::write(const Key& key, const std::uint64_t (&reserves)[kClasses]) noexcept {
+  std::uint64_t sequence = sequence_.load(std::memory_order_relaxed);
+  if ((sequence & 1) != 0 ||
+      !sequence_.compare_exchange_strong(sequence, sequence + 1, std::memory_order_acquire,
+                                         std::memory_order_relaxed))
+    return;
+  // No reader may see a new word under the old number.
+  std::atomic_thread_fence(std::memory_order_release);
+  table_flip_.store(key.table_flip, std::memory_order_relaxed);
+  bindings_.store(key.bindings, std::memory_order_relaxed);
+  for (std::size_t i = 0; i < kClasses; ++i)
+    reserves_[i].store(reserves[i], std::memory_order_relaxed);
+  sequence_.store(sequence + 2, std::memory_order_release);
+}
+
 void count_refusal(weir_limit& limit, std::uint64_t n, Attempt attempt) noexcept {
   if (attempt == Attempt::silent) return;
   const std::uint32_t stride = limit.lane_stride.load(std::memory_order_relaxed);
@@ -131,22 +199,40 @@ void count_refusal(weir_limit& limit, std::uint64_t n, Attempt attempt) noexcept
   if (lane != nullptr) count_on_lane(limit.rseq_area, lane, stride, cpus, retry ? 1 : n - 1);
 }
 
-weir_status refused(weir_limit& limit, std::uint64_t n, std::uint64_t reserve,
-                    Attempt attempt) noexcept {
-  count_refusal(limit, n, attempt);
+namespace {
+
+// Counts refusals of the thread under the present heartbeat, and looks where their number passes
+// 1, 2, 4, 8 ...: a slow caller finds a dead agent at once, a fast one reads the clock a few times
+// a tick.
+weir_status after_refusal(weir_limit& limit, std::uint64_t n, std::uint64_t reserve,
+                          Attempt attempt, std::uint32_t refusals) noexcept {
+  // acquire: the gate that license_refusals() reads is at least as new as the heartbeat.
   const std::int64_t heartbeat =
-      limit.heartbeat.load(std::memory_order_relaxed)->load(std::memory_order_relaxed);
+      limit.heartbeat.load(std::memory_order_relaxed)->load(std::memory_order_acquire);
   if (streak.limit != &limit || streak.heartbeat_mono_ns != heartbeat) {
     streak.limit = &limit;
     streak.heartbeat_mono_ns = heartbeat;
     streak.count = 0;
   }
-  // The first refusal under a heartbeat looks, then the 2nd, 4th, 8th: a slow caller finds a dead
-  // agent at once, a fast one reads the clock a few times a tick.
-  const std::uint32_t count = ++streak.count;
-  if ((count & (count - 1)) != 0 && !streak.stale) [[likely]]
-    return WEIR_DENY;
-  return look(limit, n, reserve);
+  const std::uint32_t before = streak.count;
+  streak.count += refusals;
+  if (std::bit_width(before) != std::bit_width(streak.count) || streak.stale) [[unlikely]]
+    return look(limit, n, reserve);
+  if (n == 1 && reserve == 0 && attempt == Attempt::first && streak.count > kLooksBeforeLicense)
+    license_refusals(limit, heartbeat);
+  return WEIR_DENY;
+}
+
+}  // namespace
+
+weir_status refused(weir_limit& limit, std::uint64_t n, std::uint64_t reserve,
+                    Attempt attempt) noexcept {
+  count_refusal(limit, n, attempt);
+  return after_refusal(limit, n, reserve, attempt, 1);
+}
+
+weir_status refused_counted(weir_limit& limit) noexcept {
+  return after_refusal(limit, 1, 0, Attempt::first, kRefusalsPerCall);
 }
 
 weir_status acquire_slow(weir_limit& limit, std::uint64_t n, std::int32_t priority_class,

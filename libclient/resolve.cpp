@@ -12,10 +12,16 @@ namespace {
 
 constexpr auto kRelaxed = std::memory_order_relaxed;
 
+A64* lane_of(const Attachment& at, std::uint32_t index, std::uint32_t cpu) noexcept {
+  auto* first = reinterpret_cast<std::byte*>(&at.counters.lane(index));
+  return reinterpret_cast<A64*>(first + at.counters.geometry().lane_stride() * cpu);
+}
+
 // The order matters: a call that sees the new expected word sees the new pointers. One that read
 // the old ones spends from the old bucket, as if it had come an instant earlier.
 void bind(weir_limit& limit, const Attachment& at, std::uint32_t index, std::uint64_t expected,
           std::uint32_t stripe_set) noexcept {
+  limit.dry_beat.store(0, kRelaxed);
   limit.expected.store(kNoHot, std::memory_order_release);
   const CountersGeometry& g = at.counters.geometry();
   limit.attachment.store(&at, std::memory_order_release);
@@ -33,6 +39,12 @@ void bind(weir_limit& limit, const Attachment& at, std::uint32_t index, std::uin
   const bool striped = stripe_set != 0 && stripe_set <= g.stripe_sets;
   limit.stripes.store(striped ? at.counters.stripes(stripe_set) : nullptr, kRelaxed);
   limit.stripe_count.store(striped ? g.cpus : 0, kRelaxed);
+  const bool sequences = limit.rseq_area != 0;
+  limit.stripe_cpus.store(striped && sequences ? g.cpus : 0, kRelaxed);
+  for (std::uint32_t cpu = 0; cpu < kHeadCpus; ++cpu)
+    limit.lanes[cpu].store(sequences && cpu < g.cpus ? lane_of(at, index, cpu) : nullptr, kRelaxed);
+  // What a call read of the rules before the move does not count for the new bucket.
+  limit.bindings.fetch_add(1, std::memory_order_release);
   limit.expected.store(expected, std::memory_order_release);
 }
 

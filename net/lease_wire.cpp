@@ -95,6 +95,37 @@ class Checker {
     for (const std::uint64_t value : values)
       if (value > kMicroMax) return complain(name, "has an amount that is negative or above 2^60");
   }
+  template <class Column>
+  void units(const char* name, const Column& values, int rows, std::uint64_t most) {
+    column(name, values, rows);
+    for (const std::uint64_t value : values)
+      if (value > most)
+        return complain(name,
+                        "has " + std::to_string(value) + "; the most is " + std::to_string(most));
+  }
+  // Names, each with at least `least` bytes.
+  template <class Column>
+  void names(const char* name, const Column& values, int rows, std::size_t least,
+             std::size_t most) {
+    column(name, values, rows);
+    for (const std::string& value : values) {
+      if (failed_) return;
+      if (value.size() < least) complain(name, "has an empty one");
+      text(name, value, most);
+    }
+  }
+  // Each row's share of another table: as many as that has rows, and at most `most` each.
+  template <class Column>
+  void shares(const char* name, const Column& counts, int rows, std::uint64_t most, int of_rows) {
+    units(name, counts, rows, most);
+    if (failed_) return;
+    std::uint64_t sum = 0;
+    for (const std::uint32_t count : counts)
+      sum += count;
+    if (sum != static_cast<std::uint64_t>(of_rows))
+      complain(name,
+               "says " + std::to_string(sum) + " rows, and there are " + std::to_string(of_rows));
+  }
   void rows(const char* name, int rows, int most) {
     if (rows > most)
       complain(name, "has " + std::to_string(rows) + " rows; the most is " + std::to_string(most));
@@ -195,7 +226,73 @@ Complaint check_query(const v1::ClusterQuery& m) {
   return std::move(c).result();
 }
 
+template <class Message>
+void check_quota_keys(Checker& c, const Message& m, int rows_max) {
+  c.rows("quota_name", m.quota_name_size(), rows_max);
+  c.names("quota_name", m.quota_name(), m.quota_name_size(), kNamesMin, kQuotaNameBytesMax);
+  c.names("quota_key", m.quota_key(), m.quota_name_size(), kNamesMin, kQuotaKeyBytesMax);
+}
+
+Complaint check_quota_asks(const v1::QuotaAsks& m) {
+  Checker c("quota_asks");
+  const int rows = m.quota_name_size();
+  check_quota_keys(c, m, kQuotaRowsMax);
+  c.column("ask_no", m.ask_no(), rows);
+  c.column("seq", m.seq(), rows);
+  c.column("done_seq", m.done_seq(), rows);
+  c.units("need", m.need(), rows, kQuotaUnitsMax);
+  c.units("per_s", m.per_s(), rows, kQuotaUnitsMax);
+  c.column("refund_gen", m.refund_gen(), rows);
+  c.units("refunded_total", m.refunded_total(), rows, kQuotaUnitsMax);
+  const int chunks = m.chunk_seq_size();
+  c.shares("chunks", m.chunks(), rows, kQuotaChunksMax, chunks);
+  c.column("chunk_gen", m.chunk_gen(), chunks);
+  c.units("chunk_granted", m.chunk_granted(), chunks, kQuotaUnitsMax);
+  c.units("chunk_spent", m.chunk_spent(), chunks, kQuotaUnitsMax);
+  c.units("chunk_returned", m.chunk_returned(), chunks, 1);
+  return std::move(c).result();
+}
+
+Complaint check_quota_usage(const v1::QuotaUsage& m) {
+  Checker c("quota_usage");
+  const int rows = m.quota_name_size();
+  c.not_zero("batch_no", m.batch_no());
+  check_quota_keys(c, m, kQuotaUsageRowsMax);
+  c.units("amount", m.amount(), rows, kQuotaUnitsMax);
+  c.units("refund", m.refund(), rows, 1);
+  c.names("process", m.process(), rows, 0, kQuotaProcessBytesMax);
+  c.column("uid", m.uid(), rows);
+  c.names("outcome", m.outcome(), rows, 0, kQuotaReasonBytesMax);
+  c.units("left", m.left(), rows, kQuotaUnitsMax);
+  c.units("at_wall_ms", m.at_wall_ms(), rows, kWallMsMax);
+  return std::move(c).result();
+}
+
 // ---- to the agent
+
+Complaint check_quota_replies(const v1::QuotaReplies& m) {
+  Checker c("quota_replies");
+  const int rows = m.quota_name_size();
+  check_quota_keys(c, m, kQuotaRowsMax);
+  c.column("ask_no", m.ask_no(), rows);
+  c.column("seq", m.seq(), rows);
+  c.column("outcome", m.outcome(), rows);
+  c.column("gen", m.gen(), rows);
+  c.units("granted", m.granted(), rows, kQuotaUnitsMax);
+  c.units("remaining", m.remaining(), rows, kQuotaUnitsMax);
+  c.units("valid_ms", m.valid_ms(), rows, kWallMsMax);
+  c.units("retry_ms", m.retry_ms(), rows, kWallMsMax);
+  c.units("give_back", m.give_back(), rows, 1);
+  c.shares("closed", m.closed(), rows, kQuotaChunksMax, m.closed_seq_size());
+  c.shares("stop", m.stop(), rows, kQuotaChunksMax, m.stop_seq_size());
+  return std::move(c).result();
+}
+
+Complaint check_quota_pokes(const v1::QuotaPokes& m) {
+  Checker c("quota_pokes");
+  check_quota_keys(c, m, kQuotaRowsMax);
+  return std::move(c).result();
+}
 
 Complaint check_welcome(const v1::Welcome& m) {
   Checker c("welcome");
@@ -331,6 +428,8 @@ ToServerKind kind_of(const v1::ToServer& m) noexcept {
   note(m.has_goodbye(), ToServerKind::goodbye);
   note(m.has_ping(), ToServerKind::ping);
   note(m.has_cluster_query(), ToServerKind::cluster_query);
+  note(m.has_quota_asks(), ToServerKind::quota_asks);
+  note(m.has_quota_usage(), ToServerKind::quota_usage);
   return kinds == 1 ? kind : ToServerKind::none;
 }
 
@@ -350,18 +449,24 @@ ToAgentKind kind_of(const v1::ToAgent& m) noexcept {
   note(m.has_refused(), ToAgentKind::refused);
   note(m.has_pong(), ToAgentKind::pong);
   note(m.has_cluster_report(), ToAgentKind::cluster_report);
+  note(m.has_quota_replies(), ToAgentKind::quota_replies);
+  note(m.has_quota_pokes(), ToAgentKind::quota_pokes);
+  note(m.has_quota_usage_taken(), ToAgentKind::quota_usage_taken);
   return kinds == 1 ? kind : ToAgentKind::none;
 }
 
 // One known kind hides whatever else a newer program may have put beside it.
 bool is_newer(const v1::ToServer& m) noexcept {
   const bool known = m.has_hello() || m.has_request() || m.has_ack() || m.has_goodbye() ||
-                     m.has_ping() || m.has_cluster_query();
+                     m.has_ping() || m.has_cluster_query() || m.has_quota_asks() ||
+                     m.has_quota_usage();
   return !known && has_unknown_alone(m);
 }
 bool is_newer(const v1::ToAgent& m) noexcept {
   const bool known = m.has_welcome() || m.has_answer() || m.has_rules() || m.has_poke() ||
-                     m.has_redirect() || m.has_refused() || m.has_pong() || m.has_cluster_report();
+                     m.has_redirect() || m.has_refused() || m.has_pong() ||
+                     m.has_cluster_report() || m.has_quota_replies() || m.has_quota_pokes() ||
+                     m.has_quota_usage_taken();
   return !known && has_unknown_alone(m);
 }
 
@@ -373,6 +478,10 @@ Complaint check(const v1::ToServer& message) {
       return check_request(message.request());
     case ToServerKind::cluster_query:
       return check_query(message.cluster_query());
+    case ToServerKind::quota_asks:
+      return check_quota_asks(message.quota_asks());
+    case ToServerKind::quota_usage:
+      return check_quota_usage(message.quota_usage());
     case ToServerKind::ack:
     case ToServerKind::goodbye:
     case ToServerKind::ping:
@@ -397,6 +506,11 @@ Complaint check(const v1::ToAgent& message) {
       return check_refused(message.refused());
     case ToAgentKind::cluster_report:
       return check_report(message.cluster_report());
+    case ToAgentKind::quota_replies:
+      return check_quota_replies(message.quota_replies());
+    case ToAgentKind::quota_pokes:
+      return check_quota_pokes(message.quota_pokes());
+    case ToAgentKind::quota_usage_taken:
     case ToAgentKind::poke:
     case ToAgentKind::pong:
       return {};

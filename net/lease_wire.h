@@ -2,7 +2,8 @@
 //
 // What passes check() may be used without another look: every column of a table is as long as the
 // others and at most kRowsMax, amounts are at most kMicroMax, times at most kTimeNsMax, names have
-// a length and are clean text. What it does not know: whether sessions, sequences and limits exist.
+// a length and are clean text; the chunks of a quota's keys are as many as their keys say. What it
+// does not know: whether sessions, sequences and limits exist.
 #pragma once
 
 #include <cstddef>
@@ -15,7 +16,7 @@
 namespace weir::net {
 
 inline constexpr std::uint32_t kProtocolMajor = 1;
-inline constexpr std::uint32_t kProtocolMinor = 0;
+inline constexpr std::uint32_t kProtocolMinor = 1;  // 1: quotas
 
 inline constexpr std::uint32_t kLeaseFrameBytesMax = 1U << 20;
 // Before the server knows who speaks. A hello with kClaimsMax claims fits.
@@ -38,6 +39,15 @@ inline constexpr std::uint64_t kTimeNsMax = 86'400'000'000'000;  // a day
 inline constexpr std::uint64_t kPeriodNsMax = 366 * kTimeNsMax;  // of a rule
 inline constexpr std::uint32_t kWeightMax = 1'000'000;
 inline constexpr std::uint32_t kBandMax = 15;
+inline constexpr int kQuotaRowsMax = 1024;  // keys in one message
+inline constexpr int kQuotaChunksMax = 4;   // of one key
+inline constexpr int kQuotaUsageRowsMax = 500;
+inline constexpr std::size_t kQuotaNameBytesMax = 128;
+inline constexpr std::size_t kQuotaKeyBytesMax = 383;  // with the name and a separator 512
+inline constexpr std::size_t kQuotaProcessBytesMax = 64;
+inline constexpr std::size_t kQuotaReasonBytesMax = 128;
+inline constexpr std::uint64_t kQuotaUnitsMax = 1'000'000'000'000'000;
+inline constexpr std::uint64_t kWallMsMax = std::uint64_t{1} << 53;
 
 enum class ToServerKind : std::uint8_t {
   none,  // empty, more than one, or newer than this program
@@ -47,6 +57,8 @@ enum class ToServerKind : std::uint8_t {
   goodbye,
   ping,
   cluster_query,
+  quota_asks,
+  quota_usage,
 };
 enum class ToAgentKind : std::uint8_t {
   none,
@@ -58,6 +70,9 @@ enum class ToAgentKind : std::uint8_t {
   refused,
   pong,
   cluster_report,
+  quota_replies,
+  quota_pokes,
+  quota_usage_taken,
 };
 ToServerKind kind_of(const v1::ToServer& message) noexcept;
 ToAgentKind kind_of(const v1::ToAgent& message) noexcept;

@@ -69,6 +69,7 @@ class Link::Impl final : public std::enable_shared_from_this<Impl>, private Chan
   void start();
   void close();
   void leave(const std::string& reason, bool at_once);
+  void reconnect(const std::string& reason);
   bool redirect(const std::vector<std::string>& addresses, const std::string& reason);
   void set_addresses(const std::vector<std::string>& addresses);
   void set_tls(std::shared_ptr<TlsContext> tls) { options_.tls = std::move(tls); }
@@ -112,6 +113,7 @@ class Link::Impl final : public std::enable_shared_from_this<Impl>, private Chan
   std::vector<Address> addresses_;
   std::vector<Address> targets_;  // of a redirect; for one round
   std::optional<Address> last_good_;
+  std::optional<Address> avoided_;  // the last of the next round
   std::map<std::string, std::vector<std::string>> known_hosts_;
   unsigned redirects_in_row_ = 0;
 
@@ -175,6 +177,12 @@ void Link::Impl::leave(const std::string& reason, bool at_once) {
     if (at_once) return self->begin_round();
     self->wait();
   });
+}
+
+void Link::Impl::reconnect(const std::string& reason) {
+  last_good_.reset();
+  avoided_ = current_;
+  leave(reason, false);
 }
 
 bool Link::Impl::redirect(const std::vector<std::string>& addresses, const std::string& reason) {
@@ -254,6 +262,10 @@ void Link::Impl::begin_round() {
   if (last_good_) add_once(round_, *last_good_);
   for (const Address& address : addresses_)
     add_once(round_, address);
+  if (const auto last = std::exchange(avoided_, std::nullopt)) {
+    const auto found = std::find(round_.begin(), round_.end(), *last);
+    if (found != round_.end()) std::rotate(found, found + 1, round_.end());
+  }
   round_at_ = 0;
   if (round_.empty() && stats_.last_error.empty()) stats_.last_error = "no address is configured";
   next_address();
@@ -476,7 +488,7 @@ Link::~Link() { impl_->close(); }
 
 void Link::start() { impl_->start(); }
 void Link::close() { impl_->close(); }
-void Link::reconnect(const std::string& reason) { impl_->leave(reason, false); }
+void Link::reconnect(const std::string& reason) { impl_->reconnect(reason); }
 bool Link::redirect(const std::vector<std::string>& addresses, const std::string& reason) {
   return impl_->redirect(addresses, reason);
 }

@@ -99,7 +99,8 @@ class Link {
   void start();  // once; also after close()
   // Ends it for good, without on_closed. What was sent is given up to a second to go out.
   void close();
-  // Ends this connection as the caller sees fit, and comes back after a wait; on_closed follows.
+  // Ends this connection as the caller sees fit, and comes back after a wait, here only after all
+  // other addresses; on_closed follows.
   void reconnect(const std::string& reason);
 
   // Goes there now, before any other; on_closed follows for an open connection. After several

@@ -8,6 +8,7 @@
 #include <string_view>
 #include <vector>
 
+#include "rules/quota.h"
 #include "rules/rules.h"
 
 namespace weir {
@@ -94,6 +95,7 @@ struct NamespaceRule {
   AccessRule allow;
   std::uint32_t guard = kGuardDefault;  // requests a second; over it the answer is 'busy'
   std::vector<LimitRule> limits;        // all of scope cluster
+  std::vector<QuotaRule> quotas;
   int line = 0;
 
   bool operator==(const NamespaceRule&) const = default;
@@ -108,8 +110,16 @@ struct ServerRules {
   std::string http{kDefaultServerHttp};  // empty: off
   LeaseRule lease;
   std::uint64_t idle_timeout_ms = 600'000;
+  StoreRule store;            // of the quotas, where there are any
+  std::vector<ApiToken> api;  // none: the HTTP API answers nobody
   std::vector<NamespaceRule> namespaces;
   std::vector<Problem> warnings;
+
+  bool has_quotas() const noexcept {
+    for (const NamespaceRule& each : namespaces)
+      if (!each.quotas.empty()) return true;
+    return false;
+  }
 };
 
 }  // namespace weir

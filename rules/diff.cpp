@@ -6,6 +6,7 @@
 #include "rules/diff_parts.h"
 #include "rules/duration.h"
 #include "rules/text.h"
+#include "rules/toolkit_parts.h"
 
 namespace weir {
 namespace {
@@ -122,9 +123,11 @@ std::vector<RuleChange> diff_rules(const RuleSet& before, const RuleSet& after) 
     changes.add(domain.name, {}, fresh ? Fields{} : describe(*old->second), describe(domain));
     changes.add_limits(domain.name, fresh ? std::vector<LimitRule>{} : old->second->limits,
                        domain.limits);
+    add_toolkit_changes(fresh ? nullptr : old->second, &domain, changes);
   }
   for (const DomainRule& domain : before.domains) {
     if (new_domains.contains(domain.name)) continue;
+    add_toolkit_changes(&domain, nullptr, changes);
     changes.add_limits(domain.name, domain.limits, {});
     changes.add(domain.name, {}, describe(domain), {});
   }
@@ -146,6 +149,10 @@ std::string where(const RuleChange& change) {
       return "server";
     case ChangePlace::name_space:
       return "namespace " + change.domain + limit;
+    case ChangePlace::resource:
+      return change.domain + " resource" + limit;
+    case ChangePlace::degrade:
+      return change.domain + " degrade" + limit;
     case ChangePlace::domain:
       break;
   }

@@ -10,7 +10,7 @@
 namespace weir {
 
 enum class ChangeKind { added, removed, changed };
-enum class ChangePlace { domain, cluster, server, name_space };
+enum class ChangePlace { domain, cluster, server, name_space, resource, degrade };
 
 struct FieldChange {
   std::string field;   // as in the file: "rate", "fallback.mode"
@@ -23,7 +23,8 @@ struct FieldChange {
 struct RuleChange {
   ChangeKind kind = ChangeKind::changed;
   std::string domain;  // or the namespace; empty for the cluster and the server
-  std::string limit;   // empty: the domain, cluster, server or namespace itself
+  // Or the resource, or the degrade entry; empty: the domain, cluster, server or namespace itself.
+  std::string limit;
   std::vector<FieldChange> fields;
   ChangePlace place = ChangePlace::domain;
 

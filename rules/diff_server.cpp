@@ -1,6 +1,7 @@
 // What differs between two servers' files, and what agents and servers say of each other.
 #include "rules/diff_parts.h"
 #include "rules/duration.h"
+#include "rules/quota_parts.h"
 #include "rules/text.h"
 
 namespace weir {
@@ -46,6 +47,35 @@ void describe_lease(const LeaseRule& lease, Fields& fields) {
 }
 
 std::string yes(bool value) { return value ? "true" : "false"; }
+
+// In one line, in the words of the file.
+std::string describe(const QuotaRule& quota) {
+  std::string text{to_text(quota.kind)};
+  if (quota.kind != QuotaKind::time) text += " " + std::to_string(quota.total);
+  if (quota.every != QuotaEvery::none)
+    text += " a " + std::string{to_text(quota.every)} + " in " + quota.timezone;
+  if (quota.valid_ns != 0) text += ", valid " + format_duration_ns(quota.valid_ns);
+  if (quota.rate_per_min != 0) text += ", rate " + std::to_string(quota.rate_per_min) + "/m";
+  if (quota.rate_burst != 0) text += ", burst " + std::to_string(quota.rate_burst);
+  text += ", chunk " + std::to_string(quota.chunk_min) + " to " + std::to_string(quota.chunk_max);
+  text += ", keys " + std::string{kQuotaKeysNames[static_cast<std::size_t>(quota.keys)]};
+  return text;
+}
+
+std::string describe(const StoreRule& store) {
+  return "sync " + std::string{kStoreSyncNames[static_cast<std::size_t>(store.sync)]} +
+         (store.unsafe ? ", unsafe" : "") + ", audit batch " + std::to_string(store.audit_batch) +
+         ", flush " + std::to_string(store.audit_flush_ms) + "ms, queue " +
+         std::to_string(store.audit_queue) + ", retention " + std::to_string(store.retention_days) +
+         "d, cleaned every " + std::to_string(store.clean_every_h) + "h by " +
+         std::to_string(store.clean_batch);
+}
+
+std::string describe(const ApiToken& token) {
+  std::string text = std::string{to_text(token.role)} + " " + shortened({token.token}).front();
+  if (!token.namespaces.empty()) text += " in " + bracketed(token.namespaces);
+  return text;
+}
 
 }  // namespace
 
@@ -111,6 +141,8 @@ Fields describe(const NamespaceRule& name_space) {
   Fields fields;
   describe_access(name_space.allow, {}, fields);
   fields.emplace_back("guard", std::to_string(name_space.guard));
+  for (const QuotaRule& quota : name_space.quotas)
+    fields.emplace_back("quota " + quota.name, describe(quota));
   return fields;
 }
 
@@ -123,6 +155,9 @@ Fields describe(const ServerRules& server) {
   fields.emplace_back("http", server.http.empty() ? "off" : server.http);
   describe_lease(server.lease, fields);
   fields.emplace_back("idle_timeout", format_duration_ns(server.idle_timeout_ms * 1'000'000));
+  fields.emplace_back("store", describe(server.store));
+  for (const ApiToken& token : server.api)
+    fields.emplace_back("api " + token.name, describe(token));
   return fields;
 }
 

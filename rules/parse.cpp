@@ -7,12 +7,13 @@
 #include "rules/file.h"
 #include "rules/parse_parts.h"
 #include "rules/text.h"
+#include "rules/toolkit_parts.h"
 
 namespace weir {
 namespace {
 
-constexpr std::array<std::string_view, 5> kRootKeys{"version", "domains", "limits", "server",
-                                                    "cluster"};
+constexpr std::array<std::string_view, 7> kRootKeys{"version", "domains",   "limits", "server",
+                                                    "cluster", "resources", "degrade"};
 
 class FileParser {
  public:
@@ -28,6 +29,7 @@ class FileParser {
     check_cluster_domain(cluster.domain_place);
     read_limits(map);
     check_cluster_limits();
+    read_toolkit(list(map, "resources"), list(map, "degrade"), rules_, context_);
     return std::move(rules_);
   }
 

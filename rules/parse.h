@@ -10,6 +10,7 @@
 
 #include "rules/cluster.h"
 #include "rules/rules.h"
+#include "rules/toolkit.h"
 
 namespace weir {
 
@@ -31,6 +32,8 @@ struct DomainRule {
   std::vector<std::string> users;
   std::vector<std::string> groups;
   std::vector<LimitRule> limits;
+  std::vector<ResourceConfig> resources;
+  std::vector<DegradeConfig> degrades;
   int line = 0;  // 0: the domain that exists without being written
 
   bool operator==(const DomainRule&) const = default;

@@ -17,20 +17,20 @@ constexpr std::uint64_t kTtlMaxNs = 5 * kMinuteNs;
 constexpr std::uint64_t kRefreshMinNs = kSecondNs / 20;
 constexpr std::size_t kCertificateNameBytesMax = 255;
 
-bool is_hash(std::string_view text) noexcept {
-  constexpr std::string_view kPrefix = "sha256:";
-  if (!text.starts_with(kPrefix) || text.size() != kPrefix.size() + 64) return false;
-  return std::all_of(text.begin() + kPrefix.size(), text.end(), [](char c) {
-    return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f') || (c >= 'A' && c <= 'F');
-  });
-}
-
 void read_path(const MapReader& map, std::string_view key, std::string_view example,
                std::string& path) {
   if (auto value = map.value(key, example, parse_path)) path = std::move(*value);
 }
 
 }  // namespace
+
+bool is_token_hash_text(std::string_view text) noexcept {
+  constexpr std::string_view kPrefix = "sha256:";
+  if (!text.starts_with(kPrefix) || text.size() != kPrefix.size() + 64) return false;
+  return std::all_of(text.begin() + kPrefix.size(), text.end(), [](char c) {
+    return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f') || (c >= 'A' && c <= 'F');
+  });
+}
 
 void read_tls(const MapReader& map, bool server, TlsRule& tls, ParseContext& context) {
   const YamlEntry* entry = map.find("tls");
@@ -99,7 +99,7 @@ void settle_clients(const MapReader& map, TlsRule& tls,
 
 void read_access(const MapReader& map, AccessRule& access, Reporter& reporter) {
   for (ListItem& item : read_list(map, "tokens", kCredentialsMax, "['sha256:9f86...']", reporter)) {
-    if (is_hash(item.text)) {
+    if (is_token_hash_text(item.text)) {
       std::transform(item.text.begin(), item.text.end(), item.text.begin(),
                      [](char c) { return c >= 'A' && c <= 'F' ? static_cast<char>(c + 32) : c; });
       access.tokens.push_back(std::move(item.text));

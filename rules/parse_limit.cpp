@@ -260,37 +260,7 @@ bool LimitParser::read_calendar(LimitRule& rule) {
 }
 
 void LimitParser::read_priority(LimitRule& rule, bool sized) {
-  const YamlEntry* entry = map_.find("priority");
-  if (entry == nullptr || entry->value->kind == YamlKind::null) return;
-  const MapReader shares{*entry->value, "'priority'", kClassNames, context_.reporter};
-  if (!shares.valid()) return;
-  std::uint32_t above = 0;
-  for (std::size_t i = 0; i < kClassNames.size(); ++i) {
-    const std::string_view name = kClassNames[i];
-    // A class that is not named leaves as much as the one above it.
-    const auto given = shares.value(name, "20%", parse_permille);
-    const std::uint32_t permille = given.value_or(above);
-    rule.reserve_permille[i] = permille;
-    if (i == 0 && permille != 0) {
-      shares.error(name, "critical_plus is the highest class and leaves nothing; allowed: 0%");
-      continue;  // the lower ones are not to be measured by it
-    }
-    if (permille < above) {
-      shares.error(name, std::string{name} + " leaves " + format_permille(permille) +
-                             ", less than " + std::string{kClassNames[i - 1]} + " above it (" +
-                             format_permille(above) +
-                             "); a lower class must leave at least as "
-                             "much");
-    }
-    above = std::max(above, permille);
-    const std::uint64_t left = (rule.burst * permille + 999) / 1000;
-    if (sized && given && rule.burst != 0 && left >= rule.burst) {
-      context_.reporter.warn(shares.place_of(name), "of " + std::to_string(rule.burst) +
-                                                        ", the class " + std::string{name} +
-                                                        " leaves " + std::to_string(left) +
-                                                        " to those above it, so it never gets one");
-    }
-  }
+  read_class_shares(map_, sized ? rule.burst : 0, rule.reserve_permille, context_);
 }
 
 void LimitParser::read_fallback(LimitRule& rule, bool sized) {
@@ -382,15 +352,6 @@ void LimitParser::read_local_fallback(const MapReader& map, LimitRule& rule, boo
   }
 }
 
-// Empty when the text can be a limit's name.
-std::string name_problem(std::string_view name) {
-  if (name.empty()) return "is empty; allowed: 1 to 127 bytes";
-  if (name.size() > shm::kNameBytesMax) return "is longer than 127 bytes";
-  if (has_control_character(name)) return "holds a control character";
-  if (name.front() == ' ' || name.back() == ' ') return "starts or ends with a space";
-  return {};
-}
-
 }  // namespace
 
 std::optional<ParsedLimit> parse_limit(const YamlNode& node, ParseContext& context) {
@@ -405,7 +366,7 @@ std::optional<ParsedLimit> parse_limit(const YamlNode& node, ParseContext& conte
 
   const auto name = map.scalar("name", "/api/order");
   if (!map.has("name")) context.reporter.error(node.place, "a limit needs 'name'");
-  const std::string problem = name ? name_problem(*name) : std::string{};
+  const std::string problem = name ? limit_name_problem(*name) : std::string{};
   if (!problem.empty()) map.error("name", "name " + quote(*name) + " " + problem);
 
   limit.scope_place = map.place_of(map.has("scope") ? "scope" : "name");

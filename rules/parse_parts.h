@@ -2,6 +2,7 @@
 // Internal to this folder.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <map>
 #include <optional>
@@ -86,9 +87,17 @@ Parsed<std::uint64_t> parse_duration_within(std::string_view text, std::uint64_t
                                             std::uint64_t most_ns);
 Parsed<std::uint64_t> parse_count_within(std::string_view text, std::uint64_t least,
                                          std::uint64_t most);
+// Empty when the text can be the name of a limit or a resource.
+std::string limit_name_problem(std::string_view name);
+// The key 'priority': what each class leaves to those above it. `whole`: of how much; 0: not known.
+void read_class_shares(const MapReader& map, std::uint64_t whole,
+                       std::array<std::uint32_t, shm::kClasses>& reserve_permille,
+                       ParseContext& context);
 // An absolute path without control characters.
 Parsed<std::string> parse_path(std::string_view text);
 Parsed<bool> parse_yes(std::string_view text);  // true or false
+// "sha256:" and 64 hexadecimal digits.
+bool is_token_hash_text(std::string_view text) noexcept;
 // The items of a list of single values; also of a value alone. What is wrong is reported.
 struct ListItem {
   std::string text;

@@ -1,20 +1,23 @@
 // A token server's file.
+#include <algorithm>
 #include <array>
 #include <unordered_map>
 
 #include "rules/file.h"
 #include "rules/parse_parts.h"
+#include "rules/quota_parts.h"
 #include "rules/text.h"
 
 namespace weir {
 namespace {
 
-constexpr std::array<std::string_view, 9> kRootKeys{"version", "listen",       "insecure",
-                                                    "tls",     "state_dir",    "http",
-                                                    "lease",   "idle_timeout", "namespaces"};
-constexpr std::array<std::string_view, 4> kNamespaceKeys{"tokens", "certificates", "guard",
-                                                         "limits"};
-constexpr std::array<std::string_view, 4> kAgentKeys{"domains", "limits", "server", "cluster"};
+constexpr std::array<std::string_view, 12> kRootKeys{
+    "version", "listen",       "insecure", "tls",   "state_dir", "http",
+    "lease",   "idle_timeout", "store",    "audit", "api",       "namespaces"};
+constexpr std::array<std::string_view, 5> kNamespaceKeys{"tokens", "certificates", "guard",
+                                                         "limits", "quotas"};
+constexpr std::array<std::string_view, 6> kAgentKeys{"domains", "limits",    "server",
+                                                     "cluster", "resources", "degrade"};
 constexpr std::uint64_t kIdleMinNs = 10 * kSecondNs;
 constexpr std::uint64_t kIdleMaxNs = kDayNs;
 
@@ -29,7 +32,10 @@ class ServerParser {
     read_places(map);
     read_times(map);
     read_tls(map, true, rules_.tls, context_);
+    rules_.store = read_store(map, context_);
+    rules_.api = read_api(map, context_);
     read_namespaces(map);
+    check_api(map);
     check_access(map);
     return std::move(rules_);
   }
@@ -119,6 +125,7 @@ class ServerParser {
     read_access(map, rule.allow, context_.reporter);
     rule.guard = read_guard(map);
     read_limits(map, rule);
+    rule.quotas = read_quotas(map, context_);
     places_.push_back(entry.key_place);
     rules_.namespaces.push_back(std::move(rule));
   }
@@ -152,6 +159,17 @@ class ServerParser {
       parent_places.push_back(limit->parent_place);
     }
     check_parents(rule.limits, parent_places, {}, context_.reporter);
+  }
+
+  void check_api(const MapReader& map) {
+    for (const ApiToken& token : rules_.api) {
+      for (const std::string& name : token.namespaces) {
+        const auto same = [&](const NamespaceRule& rule) { return rule.name == name; };
+        if (std::none_of(rules_.namespaces.begin(), rules_.namespaces.end(), same))
+          map.error("api", "the token " + quote(token.name) + " is for a namespace " + quote(name) +
+                               ", which is not here");
+      }
+    }
   }
 
   void check_access(const MapReader& map) {

@@ -3,6 +3,7 @@
 
 #include "rules/parse_parts.h"
 #include "rules/text.h"
+#include "rules/yaml_tree.h"
 
 namespace weir {
 namespace {
@@ -39,6 +40,50 @@ Parsed<std::uint64_t> parse_count_within(std::string_view text, std::uint64_t le
               "is out of range; allowed: " + std::to_string(least) + " to " + std::to_string(most)};
   }
   return parsed;
+}
+
+std::string limit_name_problem(std::string_view name) {
+  if (name.empty()) return "is empty; allowed: 1 to 127 bytes";
+  if (name.size() > shm::kNameBytesMax) return "is longer than 127 bytes";
+  if (has_control_character(name)) return "holds a control character";
+  if (name.front() == ' ' || name.back() == ' ') return "starts or ends with a space";
+  return {};
+}
+
+void read_class_shares(const MapReader& map, std::uint64_t whole,
+                       std::array<std::uint32_t, shm::kClasses>& reserve_permille,
+                       ParseContext& context) {
+  const YamlEntry* entry = map.find("priority");
+  if (entry == nullptr || entry->value->kind == YamlKind::null) return;
+  const MapReader shares{*entry->value, "'priority'", kClassNames, context.reporter};
+  if (!shares.valid()) return;
+  std::uint32_t above = 0;
+  for (std::size_t i = 0; i < kClassNames.size(); ++i) {
+    const std::string_view name = kClassNames[i];
+    // A class that is not named leaves as much as the one above it.
+    const auto given = shares.value(name, "20%", parse_permille);
+    const std::uint32_t permille = given.value_or(above);
+    reserve_permille[i] = permille;
+    if (i == 0 && permille != 0) {
+      shares.error(name, "critical_plus is the highest class and leaves nothing; allowed: 0%");
+      continue;  // the lower ones are not to be measured by it
+    }
+    if (permille < above) {
+      shares.error(name, std::string{name} + " leaves " + format_permille(permille) +
+                             ", less than " + std::string{kClassNames[i - 1]} + " above it (" +
+                             format_permille(above) +
+                             "); a lower class must leave at least as "
+                             "much");
+    }
+    above = std::max(above, permille);
+    const std::uint64_t left = (whole * permille + 999) / 1000;
+    if (whole != 0 && given && left >= whole) {
+      context.reporter.warn(shares.place_of(name), "of " + std::to_string(whole) + ", the class " +
+                                                       std::string{name} + " leaves " +
+                                                       std::to_string(left) +
+                                                       " to those above it, so it never gets one");
+    }
+  }
 }
 
 Parsed<std::string> parse_path(std::string_view text) {

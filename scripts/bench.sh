@@ -1,18 +1,21 @@
 #!/bin/sh
 # Measures the calls of libweir against their floors, and an idle agent; see docs/performance.md.
 #
-#   scripts/bench.sh [--json FILE] [--quick] [--check] [--micro] [--build DIR]
+#   scripts/bench.sh [--json FILE] [--quick] [--check] [--micro] [--store] [--build DIR]
 #
 #   --json FILE   also write an array of {"name","ns_median","floor_ns_median","ratio"}
 #   --quick       fewer rounds: a first impression in half a minute
 #   --check       end with 2 when a bar was missed; otherwise 0 says only that it was measured
 #   --micro       afterwards also the single calls and the minter, on Google Benchmark
+#   --store       afterwards also the quotas' store, on the disk of the build directory; with
+#                 --json into FILE.store
 #   --build DIR   use this build directory as it is, in place of build/release
 set -eu
 
 root=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd)
 build=
 micro=no
+store=no
 json=
 quick=
 check=
@@ -28,6 +31,7 @@ while [ $# -gt 0 ]; do
     --quick) quick=$1 ;;
     --check) check=$1 ;;
     --micro) micro=yes ;;
+    --store) store=yes ;;
     -h | --help) usage; exit 0 ;;
     *) usage >&2; exit 64 ;;
   esac
@@ -36,6 +40,7 @@ done
 
 targets='weir_paired weir-agent'
 [ "$micro" = no ] || targets="$targets weir_bench"
+[ "$store" = no ] || targets="$targets weir_store_bench"
 
 if [ -z "$build" ]; then
   build=$root/build/release
@@ -64,5 +69,9 @@ status=0
 [ "$status" -eq 0 ] || [ "$status" -eq 2 ] || exit "$status"
 if [ "$micro" = yes ]; then
   "$build/bin/weir_bench" ${quick:+--benchmark_repetitions=3} || exit 1
+fi
+if [ "$store" = yes ]; then
+  # shellcheck disable=SC2086  # an empty option must vanish
+  "$build/bin/weir_store_bench" --dir "$build" ${json:+--json "$json.store"} $quick || status=$?
 fi
 exit "$status"

@@ -3,7 +3,8 @@
 #
 #   scripts/test.sh             unit, system and chaos tests (what a change must pass)
 #   scripts/test.sh --ci        the same, and then the format check, the core with clang,
-#                               ASan+UBSan and TSan, and the models' quick run
+#                               ASan+UBSan and TSan, the fuzzers for some seconds each, and the
+#                               models' quick run
 #   scripts/test.sh --long      also the tests with the label long
 #   scripts/test.sh -L unit     any further arguments go to ctest
 set -euo pipefail
@@ -15,7 +16,7 @@ while [ $# -gt 0 ]; do
   case "$1" in
     --ci) ci=1 ;;
     --long) long=1 ;;
-    -h|--help) sed -n '2,8s/^# \{0,1\}//p' "$0"; exit 0 ;;
+    -h|--help) sed -n '2,9s/^# \{0,1\}//p' "$0"; exit 0 ;;
     *) args+=("$1") ;;
   esac
   shift
@@ -49,6 +50,8 @@ build() { # preset, targets...
 core=(shm_test agent_mint_test agent_domain_test config_test net_test)
 core_tests="^($(IFS='|'; echo "${core[*]}"))\$"
 
+fuzzers=(fuzz_rules fuzz_admin_frame fuzz_hostile_counters fuzz_attach_frame fuzz_lease_frame)
+
 # Tests that measure nothing and share nothing may run side by side; those that kill run alone.
 run() { # preset, ctest arguments...
   local preset=$1
@@ -78,6 +81,8 @@ if [ $ci -eq 1 ]; then
   step "core tests (ASan, UBSan)" run asan -R "$core_tests" -j "$jobs"
   step "build (TSan)" build tsan shm_test agent_mint_test
   step "core tests (TSan)" run tsan -R '^(shm_test|agent_mint_test)$' -j "$jobs"
+  step "build (fuzzers)" build fuzz "${fuzzers[@]}"
+  step "fuzzers, a few seconds each" run fuzz -L fuzz -j "$jobs"
   step "models" bash tests/models/run.sh --quick
 fi
 

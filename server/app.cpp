@@ -6,6 +6,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <boost/asio/post.hpp>
 #include <cerrno>
 #include <csignal>
 #include <cstring>
@@ -14,6 +15,7 @@
 #include "daemon/log/log.h"
 #include "rules/address.h"
 #include "server/metrics.h"
+#include "server/store_options.h"
 
 namespace weir::server {
 
@@ -55,7 +57,9 @@ int App::run() {
   schedule();
   io_.run();
   http_.reset();
+  api_.reset();
   server_.reset();
+  store_.reset();  // writes what waits
   flush_log(kFlushMs);
   return kExitOk;
 }
@@ -74,6 +78,12 @@ int App::prepare() {
   apply_options(*parsed.rules);
   server_ = std::make_unique<TokenServer>(
       io_, ServerOptions{.name = options_.name, .version = WEIR_VERSION_TEXT});
+  api_ = std::make_unique<Api>(*server_);
+  // Before the first agent can ask: one that is told that there are no quotas stops spending.
+  if (const std::string error = open_store(*parsed.rules); !error.empty()) {
+    spdlog::error("{}", error);
+    return kExitConfig;
+  }
   if (const StartResult started = server_->start(*parsed.rules); !started) {
     spdlog::error("{}", started.error);
     return started.in_use ? kExitAlreadyRunning : kExitConfig;
@@ -93,6 +103,23 @@ int App::prepare() {
 void App::apply_options(ServerRules& rules) const {
   if (!options_.http.empty()) rules.http = options_.http == "off" ? "" : options_.http;
   if (!options_.state_dir.empty()) rules.state_dir = options_.state_dir;
+}
+
+// Only where there are quotas: no other server needs a disk that syncs.
+std::string App::open_store(const ServerRules& rules) {
+  if (store_ || !rules.has_quotas()) return {};
+  std::error_code ignored;
+  std::filesystem::create_directories(rules.state_dir, ignored);  // what is wrong shows below
+  std::unique_ptr<SqliteStore> store;
+  SqliteOptions options = store_options(rules);
+  options.post = [this](std::function<void()> call) { asio::post(io_, std::move(call)); };
+  if (std::string error = SqliteStore::open(std::move(options), store); !error.empty())
+    return "the quotas' store: " + error;
+  store_ = std::move(store);
+  spdlog::info("quotas: {}", store_->stats().durability);
+  server_->use_store(*store_, *store_);
+  api_->use_store(store_.get(), store_.get());
+  return {};
 }
 
 std::string App::start_http(const std::string& address) {
@@ -118,7 +145,13 @@ std::string App::start_http(const std::string& address) {
       text += ", but its state cannot be stored: " + status.state.last_error;
     return text_response(200, text);
   });
-  http_ = std::make_unique<HttpServer>(io_, http, std::move(routes));
+  http_ = std::make_unique<HttpServer>(
+      io_, http,
+      HttpAsyncHandler(
+          [this, routes = std::move(routes)](const HttpRequest& request, HttpRespond respond) {
+            if (Api::serves(request)) return api_->handle(request, std::move(respond));
+            respond(routes(request));
+          }));
   if (std::string error = http_->start(); !error.empty())
     return error + "; choose another with 'http' in the file, or http: off";
   return {};
@@ -183,7 +216,11 @@ void App::reload(const char* why) {
     for (const Problem& warning : parsed.rules->warnings)
       spdlog::warn("{}", to_string(warning));
     apply_options(*parsed.rules);
-    const std::string error = server_->apply(*parsed.rules);
+    std::string error = open_store(*parsed.rules);
+    if (error.empty())
+      error = server_->apply(*parsed.rules);
+    else
+      server_->note_reload_failure(error);
     reload_good_ = error.empty();
     if (!error.empty()) problems.push_back(error);
   } else {

@@ -12,6 +12,8 @@
 #include "daemon/http/server.h"
 #include "daemon/notify/notify.h"
 #include "rules/parse.h"
+#include "server/api/api.h"
+#include "server/store/sqlite_store.h"
 #include "server/token_server.h"
 
 namespace weir::server {
@@ -42,6 +44,7 @@ class App {
 
   int prepare();
   void apply_options(ServerRules& rules) const;
+  std::string open_store(const ServerRules& rules);
   std::string start_http(const std::string& address);
   void wait_signal();
   void watch_file();
@@ -58,7 +61,9 @@ class App {
   boost::asio::signal_set signals_;
   boost::asio::posix::stream_descriptor watch_;
   Notifier notifier_;
+  std::unique_ptr<SqliteStore> store_;  // outlives the server
   std::unique_ptr<TokenServer> server_;
+  std::unique_ptr<Api> api_;
   std::unique_ptr<HttpServer> http_;
   Clock::time_point next_watchdog_;
   std::chrono::nanoseconds watchdog_{0};

@@ -8,6 +8,7 @@
 #include "net/secret.h"
 #include "server/app.h"
 #include "server/config.h"
+#include "server/db_command.h"
 
 namespace {
 
@@ -20,7 +21,39 @@ struct Arguments {
   std::string log_format = "auto";
   bool check = false;
   bool hash_token = false;
+  server::DbOptions db;
+  int (*db_command)(const server::DbOptions&) = nullptr;
 };
+
+void declare_db(CLI::App& cli, Arguments& arguments) {
+  auto* db = cli.add_subcommand("db", "The store of the quotas and the audit log");
+  db->require_subcommand(1);
+  db->fallthrough();
+  db->add_option("--store", arguments.db.store,
+                 "The store; default: quotas.db in the state directory of the server's file")
+      ->type_name("FILE");
+  const auto command = [&](const char* name, const char* help,
+                           int (*run)(const server::DbOptions&)) {
+    auto* one = db->add_subcommand(name, help);
+    one->fallthrough();
+    one->callback([&arguments, run] { arguments.db_command = run; });
+    return one;
+  };
+  command("backup", "A whole copy, while the server goes on", db_backup)
+      ->add_option("TO", arguments.db.copy, "A file that is not there yet")
+      ->type_name("")
+      ->required();
+  auto* restore =
+      command("restore", "Put a copy in place of the store of a stopped server", db_restore);
+  restore->add_option("FROM", arguments.db.copy, "What backup made")->type_name("")->required();
+  restore->add_flag("--keep-active", arguments.db.keep_active,
+                    "Do not suspend the quotas: what was handed out since may be so again");
+  command("migrate", "Take the store to another version, as before going back to an older program",
+          db_migrate)
+      ->add_option("--to", arguments.db.to_version, "Default: the version of this program")
+      ->type_name("VERSION");
+  command("check", "Look at every page, every row and every book", db_check);
+}
 
 void declare(CLI::App& cli, Arguments& arguments) {
   cli.set_version_flag("--version", "weir-server " WEIR_VERSION_TEXT);
@@ -40,6 +73,7 @@ void declare(CLI::App& cli, Arguments& arguments) {
   cli.add_flag("--check", arguments.check, "Check the file and exit");
   cli.add_flag("--hash-token", arguments.hash_token,
                "Read a token from standard input, print what belongs under 'tokens', and exit");
+  declare_db(cli, arguments);
 }
 
 int check_file(const std::string& path) {
@@ -85,6 +119,11 @@ int main(int argc, char** argv) try {
     cli.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
     return cli.exit(error) == 0 ? kExitOk : kExitUsage;
+  }
+  if (arguments.db_command != nullptr) {
+    arguments.db.file = arguments.options.file;
+    arguments.db.state_dir = arguments.options.state_dir;
+    return arguments.db_command(arguments.db);
   }
   if (arguments.hash_token) return hash_token();
   if (arguments.check) return check_file(arguments.options.file);

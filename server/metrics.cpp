@@ -208,6 +208,68 @@ void add_limits(Page& page, const ServerStatus& status) {
              number(unlisted));
 }
 
+template <class Value>
+void per_quotas(Page& page, const ServerStatus& status, const char* name, const char* help,
+                MetricType type, Value value) {
+  page.begin(name, help, type);
+  for (const SpaceStatus& space : status.spaces)
+    if (space.quotas) page.add(number(value(*space.quotas)), {label("namespace", space.name)});
+}
+
+void add_quotas(Page& page, const ServerStatus& status) {
+  constexpr auto kCounter = MetricType::Counter;
+  constexpr auto kGauge = MetricType::Gauge;
+  using Quotas = QuotaSpaceStatus;
+  if (status.quota_store) {
+    const StoreStats& store = *status.quota_store;
+    page.gauge("weir_server_store_degraded", "Whether the last write of the quotas failed.",
+               store.degraded ? 1 : 0);
+    page.gauge("weir_server_store_waiting", "Transactions that wait for the disk.",
+               number(store.waiting));
+    page.gauge("weir_server_store_commit_seconds", "How long the last commit took.",
+               static_cast<double>(store.commit_us) / 1e6);
+    page.counter("weir_server_store_commits_total", "Commits: each is one sync of the disk.",
+                 number(store.commits_total));
+    page.counter("weir_server_store_transactions_total", "Transactions in them.",
+                 number(store.transactions_total));
+    page.counter("weir_server_store_failures_total", "Writes that failed.",
+                 number(store.failures_total));
+  }
+  if (status.audit) {
+    const AuditStats& audit = *status.audit;
+    page.gauge("weir_server_audit_queued", "Rows that wait to be written.", number(audit.queued));
+    page.gauge("weir_server_audit_capacity", "Rows that may wait; then hosts wait.",
+               number(audit.capacity));
+    page.gauge("weir_server_audit_lag_seconds", "Age of the oldest row that waits.",
+               static_cast<double>(audit.lag_ms) / 1e3);
+    page.counter("weir_server_audit_written_total", "Rows of usage that were written.",
+                 number(audit.written_total));
+    page.counter("weir_server_audit_refused_total", "Rows that found no room and came again.",
+                 number(audit.refused_total));
+    page.counter("weir_server_audit_dropped_total", "Rows that were lost at a stop.",
+                 number(audit.dropped_total));
+  }
+  if (status.clean)
+    page.counter("weir_server_audit_removed_total", "Old rows that the cleaner removed.",
+                 number(status.clean->removed_total));
+  if (!status.quota_store) return;
+  per_quotas(page, status, "weir_server_quota_keys", "Keys in memory.", kGauge,
+             [](const Quotas& q) { return q.book.keys; });
+  per_quotas(page, status, "weir_server_quota_waiting", "Asks that wait for the store.", kGauge,
+             [](const Quotas& q) { return q.book.waiting; });
+  per_quotas(page, status, "weir_server_quota_asks_total", "Asks of hosts, by key.", kCounter,
+             [](const Quotas& q) { return q.book.asks_total; });
+  per_quotas(page, status, "weir_server_quota_grants_total", "Chunks that were granted.", kCounter,
+             [](const Quotas& q) { return q.book.granted_total; });
+  per_quotas(page, status, "weir_server_quota_busy_total", "Asks that were put off.", kCounter,
+             [](const Quotas& q) { return q.book.busy_total; });
+  per_quotas(page, status, "weir_server_quota_lost_units_total", "Units lost with hosts.", kCounter,
+             [](const Quotas& q) { return q.book.lost_units_total; });
+  per_quotas(page, status, "weir_server_quota_forgotten_chunks_total",
+             "Chunks of hosts that the store did not know: it went back.", kCounter,
+             [](const Quotas& q) { return q.book.forgotten_total; });
+}
+
 // prometheus-cpp's text has no histograms here; this one has fixed bounds, powers of two from 1 us
 // to 1 s, as the times are counted.
 void append_histogram(std::string& out, const char* name, const char* help, const Times& times) {
@@ -236,6 +298,7 @@ std::string render_metrics(const ServerStatus& status) {
   add_listeners(page, status.listeners);
   add_spaces(page, status);
   add_limits(page, status);
+  add_quotas(page, status);
   std::string text = page.text();
   append_histogram(text, "weir_server_request_seconds",
                    "Time from a heartbeat's message to its answer.", status.request_times);

@@ -38,6 +38,9 @@ class TokenServer::Impl : public net::ListenerHandler,
   void own(const std::string& name_space);
   std::vector<std::string> addresses() const;
   ServerStatus status(bool with_limits) const;
+  void use_store(QuotaStore& store, AuditLog& audit);
+  SpaceQuotas* quotas_of(const std::string& name_space);
+  bool hosts(const std::string& name_space, std::vector<HostStatus>& hosts) const;
 
   ServerRules rules;
   std::uint64_t reload_failures_total = 0;
@@ -82,6 +85,7 @@ class TokenServer::Impl : public net::ListenerHandler,
   ServerOptions options_;
   boost::asio::steady_timer timer_;
   std::unique_ptr<StateStore> store_;
+  QuotaBackend quotas_;
   std::array<unsigned char, 16> key_{};
   std::uint64_t epoch_ = 0;
   LeaseRule lease_;  // of this start

@@ -9,6 +9,7 @@
 #include "net/lease_wire.h"
 #include "net/secret.h"
 #include "server/wire.h"
+#include "server/wire_quota.h"
 
 namespace weir::server {
 
@@ -47,6 +48,25 @@ lease::Prove prover(const std::array<unsigned char, 16>& key, const std::string&
 Space::Space(const NamespaceRule& rule, SpaceOptions options, StateStore& store, TimeNs now_ns)
     : rule_(rule), options_(std::move(options)), store_(store), guard_(rule.guard) {
   make_book(options_.epoch, now_ns);
+  make_quotas(now_ns);
+}
+
+void Space::make_quotas(TimeNs now_ns) {
+  if (options_.quotas == nullptr) return;
+  quotas_ = std::make_unique<SpaceQuotas>(
+      rule_.name, *options_.quotas,
+      [this](lease::SessionId id) {
+        const auto found = by_session_.find(id);
+        return found == by_session_.end() ? nullptr : found->second;
+      },
+      book_->epoch(), now_ns);
+  quotas_->set_rules(rule_.quotas);
+}
+
+void Space::open_quotas(QuotaBackend& backend, TimeNs now_ns) {
+  if (quotas_) return;
+  options_.quotas = &backend;
+  make_quotas(now_ns);
 }
 
 void Space::make_book(std::uint64_t epoch, TimeNs now_ns) {
@@ -59,6 +79,7 @@ void Space::make_book(std::uint64_t epoch, TimeNs now_ns) {
   options.prove = prover(options_.key, rule_.name);
   const KnownHosts& known = options_.known;
   // Where nobody was ever met and forgotten again, nobody holds anything.
+  options.reconnect_ns = options_.reconnect_ns;
   options.learn = !known.whole || !known.identities.empty();
   if (known.whole) options.known.assign(known.identities.begin(), known.identities.end());
   book_ = std::make_unique<lease::Book>(std::move(options), now_ns);
@@ -83,6 +104,7 @@ void Space::set_rule(const NamespaceRule& rule, TimeNs now_ns) {
   const std::uint64_t before = push_.version;
   rule_ = rule;
   guard_.set(rule.guard);
+  if (quotas_) quotas_->set_rules(rule.quotas);
   set_limits(now_ns);
   if (push_.version == before) return;
   to_update_.clear();
@@ -99,10 +121,12 @@ void Space::redirect(std::vector<std::string> addresses, std::string reason, Tim
     if (!was_owner) {
       options_.known = {};
       make_book(book_->epoch() + 1, now_ns);
+      make_quotas(now_ns);  // what another server did to them stands in the store
     }
     return;
   }
   book_->set_fence(now_ns);
+  if (quotas_) quotas_->fence(now_ns);
   const auto sessions = by_session_;
   for (const auto& [id, session] : sessions) {
     send_redirect(*session->connection);
@@ -185,6 +209,7 @@ void Space::leave(Session& session) {
   if (id != by_session_.end() && id->second == &session) by_session_.erase(id);
   const auto identity = by_identity_.find(session.identity);
   if (identity != by_identity_.end() && identity->second == &session) by_identity_.erase(identity);
+  if (quotas_) quotas_->leave(session);
   session.id = 0;
 }
 
@@ -226,6 +251,36 @@ void Space::on_goodbye(Session& session, const v1::Goodbye& message, TimeNs now_
   from_wire(message, goodbye);
   book_->goodbye(goodbye, now_ns);
   leave(session);
+}
+
+void Space::on_quota_asks(Session& session, const v1::QuotaAsks& message, TimeNs now_ns) {
+  session.heard_boot_ns = now_ns;
+  if (message.session() != session.id || session.id == 0 || !session.welcomed) {
+    ++counts_.ignored_total;
+    return;
+  }
+  if (quotas_) return quotas_->on_asks(session, message, guard_.admit(now_ns), now_ns);
+  std::vector<lease::QuotaAsk> asks;
+  if (!from_wire(message, asks)) return;
+  v1::ToAgent answer;
+  for (const lease::QuotaAsk& ask : asks) {
+    lease::QuotaReply reply;
+    reply.key = ask.key;
+    reply.ask_no = ask.ask_no;
+    reply.seq = ask.seq;
+    reply.outcome = lease::QuotaOutcome::unknown_key;
+    add_to_wire(reply, *answer.mutable_quota_replies());
+  }
+  answer.mutable_quota_replies()->set_session(session.id);
+  answer.mutable_quota_replies()->set_epoch(book_->epoch());
+  session.connection->send(answer);
+}
+
+void Space::on_quota_usage(Session& session, const v1::QuotaUsage& message, TimeNs now_ns) {
+  session.heard_boot_ns = now_ns;
+  const bool ours = message.session() == session.id && session.id != 0 && session.welcomed;
+  if (!ours || !quotas_ || !guard_.admit(now_ns)) return;  // it is sent again
+  quotas_->on_usage(session, message);
 }
 
 void Space::poll(TimeNs now_ns) {
@@ -356,6 +411,7 @@ SpaceStatus Space::status(TimeNs now_ns, bool with_limits) const {
   status.tail_ns = book_->tail_ns();
   status.requests_per_s = requests_per_s_;
   status.counts = counts_;
+  if (quotas_) status.quotas = quotas_->status();
   status.limit_count = rule_.limits.size();
   if (!with_limits) return status;
   for (lease::Book::LimitReport& limit : book_->limits(now_ns))

@@ -15,6 +15,7 @@
 #include "rules/cluster.h"
 #include "server/config.h"
 #include "server/guard.h"
+#include "server/quotas.h"
 #include "server/session.h"
 #include "server/state_store.h"
 #include "server/status.h"
@@ -27,6 +28,8 @@ struct SpaceOptions {
   LeaseRule lease;
   std::array<unsigned char, 16> key{};
   KnownHosts known;
+  lease::TimeNs reconnect_ns = 0;
+  QuotaBackend* quotas = nullptr;  // none: no quotas are served
 };
 
 class Space {
@@ -62,13 +65,23 @@ class Space {
   void on_goodbye(Session& session, const v1::Goodbye& message, lease::TimeNs now_ns);
   bool admit(lease::TimeNs now_ns) noexcept { return guard_.admit(now_ns); }
 
+  void on_quota_asks(Session& session, const v1::QuotaAsks& message, lease::TimeNs now_ns);
+  void on_quota_usage(Session& session, const v1::QuotaUsage& message, lease::TimeNs now_ns);
+  // Null without a store. Quotas need to be polled even where nobody is connected: periods end.
+  SpaceQuotas* quotas() noexcept { return quotas_.get(); }
+  // From now on, where there was no store before.
+  void open_quotas(QuotaBackend& backend, lease::TimeNs now_ns);
+
   // About every Book::kPollNs, unless it is idle: nobody holds anything.
   void poll(lease::TimeNs now_ns);
   bool idle() const noexcept { return by_session_.empty() && book_->hosts() == 0 && !learning_; }
   // About once a second: rates for people.
   void sample(lease::TimeNs now_ns);
 
-  void raise_epoch(std::uint64_t epoch) noexcept { book_->raise_epoch(epoch); }
+  void raise_epoch(std::uint64_t epoch) noexcept {
+    book_->raise_epoch(epoch);
+    if (quotas_) quotas_->raise_epoch(epoch);
+  }
   // What is stored of this namespace is older than what agents have seen: nobody on that list may
   // end the learning early.
   bool distrust_known(std::uint64_t epoch, lease::TimeNs now_ns, bool even_when_sure);
@@ -83,6 +96,7 @@ class Space {
   void make_book(std::uint64_t epoch, lease::TimeNs now_ns);
   void set_limits(lease::TimeNs now_ns);
   void end_learning();
+  void make_quotas(lease::TimeNs now_ns);
   const RulesPush& push(lease::TimeNs now_ns);
   void send_rules(Session& session, lease::TimeNs now_ns);
   void send_rules_slice(lease::TimeNs now_ns);
@@ -110,6 +124,8 @@ class Space {
   lease::Book::Due due_;
   v1::ToAgent answer_message_;
   v1::ToAgent poke_message_;
+
+  std::unique_ptr<SpaceQuotas> quotas_;
 
   SpaceCounts counts_;
   struct Rate {

@@ -5,12 +5,15 @@
 #include <array>
 #include <bit>
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "lease/book.h"
+#include "lease/quota_book.h"
 #include "net/listener.h"
 #include "server/state_store.h"
+#include "server/store/store.h"
 
 namespace weir::server {
 
@@ -72,6 +75,22 @@ struct SpaceCounts {
   std::uint64_t rules_sent_total = 0;
 };
 
+struct HostStatus {  // one that is connected
+  std::string host;
+  std::string address;
+  std::string version;
+  std::uint64_t agent_epoch = 0;
+  std::uint64_t since_ms = 0;      // how long this session lasts
+  std::uint64_t heard_ago_ms = 0;  // since its last word
+};
+
+struct QuotaSpaceStatus {
+  lease::QuotaBookStats book;
+  std::size_t rules = 0;  // quotas in the file
+  std::uint64_t usage_rows_total = 0;
+  std::uint64_t usage_repeated_total = 0;  // batches that came again
+};
+
 struct SpaceStatus {
   std::string name;
   bool owner = true;
@@ -87,6 +106,7 @@ struct SpaceStatus {
   std::int64_t tail_ns = 0;
   std::uint64_t requests_per_s = 0;
   SpaceCounts counts;
+  std::optional<QuotaSpaceStatus> quotas;  // where the server has a store for them
   std::size_t limit_count = 0;
   std::vector<LimitStatus> limits;  // empty when they are not listed
 };
@@ -107,6 +127,10 @@ struct ServerStatus {
   net::ListenerStats listeners;  // the sum of all
   Times request_times;
   std::vector<SpaceStatus> spaces;
+  // Where the server has them.
+  std::optional<StoreStats> quota_store;
+  std::optional<AuditStats> audit;
+  std::optional<CleanStats> clean;
 };
 
 }  // namespace weir::server

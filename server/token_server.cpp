@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <boost/asio/post.hpp>
 #include <chrono>
 #include <utility>
 
@@ -12,6 +13,7 @@
 #include "rules/diff.h"
 #include "server/access.h"
 #include "server/server_impl.h"
+#include "server/wall_clock.h"
 
 namespace weir::server {
 
@@ -60,6 +62,36 @@ std::uint64_t mono_now_ns() noexcept {
 TokenServer::Impl::Impl(boost::asio::io_context& io, ServerOptions options)
     : io_(io), options_(std::move(options)), timer_(io), own_uid_(::geteuid()) {
   if (options_.name.empty()) options_.name = host_name();
+  quotas_.store = options_.quota_store;
+  quotas_.audit = options_.audit;
+  quotas_.post = [&io](std::function<void()> call) { boost::asio::post(io, std::move(call)); };
+}
+
+void TokenServer::Impl::use_store(QuotaStore& store, AuditLog& audit) {
+  if (quotas_.store != nullptr) return;
+  quotas_.store = &store;
+  quotas_.audit = &audit;
+  for (const auto& [name, space] : spaces_)
+    space->open_quotas(quotas_, boot_now_ns());
+}
+
+SpaceQuotas* TokenServer::Impl::quotas_of(const std::string& name_space) {
+  Space* space = find_space(name_space);
+  return space == nullptr ? nullptr : space->quotas();
+}
+
+bool TokenServer::Impl::hosts(const std::string& name_space, std::vector<HostStatus>& hosts) const {
+  const auto space = spaces_.find(name_space);
+  if (space == spaces_.end()) return false;
+  const TimeNs now_ns = boot_now_ns();
+  const auto ms_since = [&](TimeNs then_ns) {
+    return static_cast<std::uint64_t>(std::max<TimeNs>(0, now_ns - then_ns) / lease::kMs);
+  };
+  for (const auto& [identity, session] : space->second->by_identity())
+    hosts.push_back({identity.host, session->connection->peer().address, session->version,
+                     identity.agent_epoch, ms_since(session->since_boot_ns),
+                     ms_since(session->heard_boot_ns)});
+  return true;
 }
 
 StartResult TokenServer::Impl::start(const ServerRules& next) {
@@ -137,6 +169,8 @@ void TokenServer::Impl::open_space(const NamespaceRule& rule, KnownHosts known, 
   options.lease = lease_;
   options.key = key_;
   options.known = std::move(known);
+  options.reconnect_ns = options_.reconnect_ns;
+  if (quotas_.store != nullptr) options.quotas = &quotas_;
   auto space = std::make_unique<Space>(rule, std::move(options), *store_, now_ns);
   if (space->book().learning()) {
     spdlog::info("namespace {}: learning what hosts hold, for {} ms at most", rule.name,
@@ -182,7 +216,7 @@ std::string TokenServer::Impl::apply(const ServerRules& next) {
   const TimeNs now_ns = boot_now_ns();
   std::vector<std::string> gone;
   for (const auto& [name, space] : spaces_) {
-    const auto same = [&](const NamespaceRule& rule) { return rule.name == name; };
+    const auto same = [&name = name](const NamespaceRule& rule) { return rule.name == name; };
     if (std::none_of(next.namespaces.begin(), next.namespaces.end(), same)) gone.push_back(name);
   }
   for (const std::string& name : gone)
@@ -210,6 +244,7 @@ void TokenServer::Impl::say_what_waits(const ServerRules& next) const {
   if (next.lease != rules.lease) say("lease");
   if (next.state_dir != rules.state_dir) say("state_dir");
   if (next.http != rules.http) say("http");
+  if (next.store != rules.store && quotas_.store != nullptr) say("store");
   if (next.idle_timeout_ms != rules.idle_timeout_ms) say("idle_timeout");
 }
 
@@ -306,6 +341,10 @@ void TokenServer::Impl::on_message(net::Connection& connection, const v1::ToServ
     session.space->on_ack(session, message.ack(), boot_now_ns());
   } else if (kind == net::ToServerKind::goodbye) {
     session.space->on_goodbye(session, message.goodbye(), boot_now_ns());
+  } else if (kind == net::ToServerKind::quota_asks) {
+    session.space->on_quota_asks(session, message.quota_asks(), boot_now_ns());
+  } else if (kind == net::ToServerKind::quota_usage) {
+    session.space->on_quota_usage(session, message.quota_usage(), boot_now_ns());
   } else if (kind == net::ToServerKind::cluster_query) {
     on_query(session, message.cluster_query());
   }
@@ -325,8 +364,10 @@ void TokenServer::Impl::arm() {
 
 void TokenServer::Impl::on_poll() {
   const TimeNs now_ns = boot_now_ns();
-  for (const auto& [name, space] : spaces_)
+  for (const auto& [name, space] : spaces_) {
     if (!space->idle()) space->poll(now_ns);
+    if (space->quotas() != nullptr) space->quotas()->poll(now_ns);
+  }
   if (now_ns >= next_slow_boot_ns_) on_slow_poll(now_ns);
   arm();
 }
@@ -352,6 +393,7 @@ void TokenServer::Impl::on_slow_poll(TimeNs now_ns) {
     next_sample_boot_ns_ = now_ns + lease::kSecond;
     for (const auto& [name, space] : spaces_)
       space->sample(now_ns);
+    if (quotas_.audit != nullptr) quotas_.audit->tick(wall_now_ms());
   }
   net::ListenerStats sum;
   for (const auto& [address, listener] : listeners_)
@@ -388,6 +430,11 @@ ServerStatus TokenServer::Impl::status(bool with_limits) const {
   status.reload_error = reload_error;
   if (tls_) status.certificate_seconds_left = net::certificate_seconds_left(*tls_);
   if (store_) status.state = store_->stats();
+  if (quotas_.store != nullptr) {
+    status.quota_store = quotas_.store->stats();
+    status.audit = quotas_.audit->audit_stats();
+    status.clean = quotas_.audit->clean_stats();
+  }
   status.listeners = retired_stats_;
   for (const auto& [address, listener] : listeners_)
     add(status.listeners, listener->stats());
@@ -415,6 +462,21 @@ void TokenServer::own(const std::string& name_space) { impl_->own(name_space); }
 std::vector<std::string> TokenServer::addresses() const { return impl_->addresses(); }
 const ServerRules& TokenServer::rules() const { return impl_->rules; }
 ServerStatus TokenServer::status(bool with_limits) const { return impl_->status(with_limits); }
+bool TokenServer::hosts(const std::string& name_space, std::vector<HostStatus>& hosts) const {
+  return impl_->hosts(name_space, hosts);
+}
+void TokenServer::use_store(QuotaStore& store, AuditLog& audit) { impl_->use_store(store, audit); }
+void TokenServer::quota_change(const std::string& name_space, lease::QuotaChange change,
+                               QuotaDone done) {
+  if (SpaceQuotas* quotas = impl_->quotas_of(name_space))
+    return quotas->change(std::move(change), std::move(done));
+  done({0, lease::QuotaChangeOutcome::unknown_key, "the namespace has no quotas", {}});
+}
+void TokenServer::quota_read(const std::string& name_space, const std::string& key,
+                             QuotaDone done) {
+  if (SpaceQuotas* quotas = impl_->quotas_of(name_space)) return quotas->read(key, std::move(done));
+  done({0, lease::QuotaChangeOutcome::unknown_key, "the namespace has no quotas", {}});
+}
 void TokenServer::note_reload_failure(const std::string& why) {
   ++impl_->reload_failures_total;
   impl_->reload_error = why;

@@ -9,6 +9,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -26,6 +27,12 @@ struct ServerOptions {
   std::string name;  // for people; empty: the host's
   std::string version;
   std::uint32_t connections_max = 20'000;
+  // Agents that were cut off are back by then: their longest back-off, and connecting.
+  std::int64_t reconnect_ns = 13'000'000'000;
+  // Of the quotas and the audit log; none: hosts that ask for quotas are told that there are none.
+  // They outlive the server, and tell what comes of their calls on its thread.
+  QuotaStore* quota_store = nullptr;
+  AuditLog* audit = nullptr;
 };
 
 struct StartResult {
@@ -51,6 +58,14 @@ class TokenServer {
   void stop();
   bool drained() const;
 
+  // Quotas are served from now on: as in the options, for a store that was opened later.
+  void use_store(QuotaStore& store, AuditLog& audit);
+  // What operators do to quotas. `done` is called once, on this thread, perhaps at once; of a
+  // namespace that has none, with the outcome unknown_key.
+  using QuotaDone = std::function<void(const lease::QuotaResult&)>;
+  void quota_change(const std::string& name_space, lease::QuotaChange change, QuotaDone done);
+  void quota_read(const std::string& name_space, const std::string& key, QuotaDone done);
+
   // For several servers: somebody else owns this namespace; agents are sent there. No address: they
   // are asked to come back later. own() takes it back, and learns.
   void redirect(const std::string& name_space, std::vector<std::string> addresses,
@@ -60,6 +75,8 @@ class TokenServer {
   std::vector<std::string> addresses() const;  // with the real ports
   const ServerRules& rules() const;
   ServerStatus status(bool with_limits = true) const;
+  // The sessions of a namespace, in the order of their names; false when there is no such.
+  bool hosts(const std::string& name_space, std::vector<HostStatus>& hosts) const;
   // A reload that failed before it got here, for the status.
   void note_reload_failure(const std::string& why);
 

@@ -206,6 +206,7 @@ void to_wire(const lease::Answer& answer, v1::Answer& message) {
   message.set_busy(answer.busy);
   const std::size_t rows = answer.grants.size();
   message.set_server_ns(to_bits(answer.server_ns));
+  message.set_learning(answer.learning);
   Column64 limit(message.mutable_limit(), rows);
   Column64 rate(message.mutable_rate(), rows);
   Column64 burst(message.mutable_burst(), rows);
@@ -238,6 +239,7 @@ bool from_wire(const v1::Answer& message, lease::Answer& answer) {
   answer.tail_ns = time_ns(message.tail_ns());
   answer.refresh_ns = time_ns(message.refresh_ns());
   answer.server_ns = time_ns(message.server_ns());
+  answer.learning = message.learning();
   answer.busy = message.busy();
   answer.grants.resize(static_cast<std::size_t>(rows));
   for (int i = 0; i < rows; ++i) {

@@ -22,6 +22,7 @@ enum class FrameType : std::uint16_t {
   refuse = 3,    // agent: no, and why
   doorbell = 4,  // client: a bucket ran dry while you slept
   wait = 5,      // client: look at this waiter cell
+  hold = 6,      // client: this process slot of the toolkit is mine (since 1.2)
 };
 
 enum class Refusal : std::uint32_t {
@@ -39,7 +40,8 @@ struct Frame {
   std::uint16_t bytes = kFrameBytes;
   std::uint32_t major = 0;
   std::uint32_t minor = 0;
-  // welcome: the first waiter cell and how many. wait: the cell. refuse: the Refusal.
+  // welcome: the first waiter cell and how many. wait: the cell. refuse: the Refusal. hold: the
+  // process slot and its generation.
   std::uint32_t first = 0;
   std::uint32_t count = 0;
   // The sender's CLOCK_MONOTONIC is this much ahead of the host's (time namespaces).

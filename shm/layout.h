@@ -25,7 +25,7 @@ static_assert(S64::is_always_lock_free && sizeof(S64) == 8 && alignof(S64) == 8)
 inline constexpr std::uint64_t kRulesMagic = 0x31534c5552524557ULL;     // "WERRULS1"
 inline constexpr std::uint64_t kCountersMagic = 0x3153524e55434557ULL;  // "WECUNRS1"
 inline constexpr std::uint32_t kMajor = 1;
-inline constexpr std::uint32_t kMinor = 1;
+inline constexpr std::uint32_t kMinor = 2;
 // Adjacent-line prefetch makes two neighbouring 64-byte lines travel together.
 inline constexpr std::size_t kLineBytes = 128;
 inline constexpr std::size_t kPageBytes = 4096;
@@ -70,7 +70,9 @@ struct alignas(kLineBytes) RulesHeader {
   A32 limits_max;
   A32 rule_slot_bytes;
   A32 live_slot_bytes;
-  std::uint8_t reserved0[kLineBytes - 72];
+  A32 resources_max;  // since 1.2: of the toolkit, see shm/toolkit.h; 0: there is none
+  A32 features_max;   // since 1.2
+  std::uint8_t reserved0[kLineBytes - 80];
 
   S64 heartbeat_mono_ns;  // also the coarse clock
   A64 table_flip;         // bit 0: which table is valid; the rest counts publications
@@ -96,6 +98,7 @@ struct alignas(kLineBytes) RulesHeader {
 static_assert(sizeof(RulesHeader) == kPageBytes);
 static_assert(offsetof(RulesHeader, version) == 8);
 static_assert(offsetof(RulesHeader, header_bytes) == 56);
+static_assert(offsetof(RulesHeader, resources_max) == 72);
 static_assert(offsetof(RulesHeader, heartbeat_mono_ns) == 128);
 static_assert(offsetof(RulesHeader, table_flip) == 136);
 static_assert(offsetof(RulesHeader, sleeping) == 144);
@@ -185,14 +188,18 @@ struct alignas(kLineBytes) CountersHeader {
   A32 cpus;  // refusal lanes are cpus + 1, a stripe set has cpus cells
   A32 stripe_sets;
   A32 waiters;
-  A32 lane_sets;  // since 1.1; 0 means 1: refusal lanes alone
-  std::uint8_t reserved0[kLineBytes - 60];
+  A32 lane_sets;      // since 1.1; 0 means 1: refusal lanes alone
+  A32 resources_max;  // since 1.2: of the toolkit, see shm/toolkit.h; 0: there is none
+  A32 processes_max;  // since 1.2
+  A32 holders_max;    // since 1.2
+  std::uint8_t reserved0[kLineBytes - 72];
   A64 office;  // who may mint in this domain: holder and expiry, see shm/office.h
   std::uint8_t reserved1[kPageBytes - kLineBytes - 8];
 };
 static_assert(sizeof(CountersHeader) == kPageBytes);
 static_assert(offsetof(CountersHeader, header_bytes) == 32);
 static_assert(offsetof(CountersHeader, lane_sets) == 56);
+static_assert(offsetof(CountersHeader, resources_max) == 60);
 static_assert(offsetof(CountersHeader, office) == 128);
 
 // The bucket's word: the number of the mint that may deliver, above a count of tokens with a

@@ -157,8 +157,11 @@ void big(Setup& setup, std::uint32_t limits, lease::Random&) {
   setup.step_ns = 250 * kMs;
 }
 
+// Doorman's capacity is a rate alone. What comes nearest is a burst of one second of it, as rules
+// have that name none: with little more than a token for each of 45 hosts, callers that only try
+// would measure how often they miss the token instead of how the limit is divided.
 void doorman(Setup& setup, double overload) {
-  LimitPlan& plan = add_limit(setup, 500, 50, Pattern::wobble, overload);
+  LimitPlan& plan = add_limit(setup, 500, 500, Pattern::wobble, overload);
   plan.config.name = "resource";
   setup.fallback = Fallback::local;
   setup.strict_oracle = false;
@@ -226,6 +229,16 @@ const std::vector<Scenario> kScenarios = {
        for (const Fault fault : {Fault::server_crash, Fault::server_freeze, Fault::store_cut})
          s.faults[fault] = 1;
      }},
+    {"owners-in-a-row", "no owner lasts longer than a lease", 8, 2, 90,
+     [](Setup& s, std::uint32_t n, lease::Random&) {
+       plain(s, n, Pattern::moving);
+       rough_network(s);
+       s.servers = 3;
+       s.faults.every_ns = 3 * kSecond;
+       s.faults.last_most_ns = 12 * kSecond;
+       for (const Fault fault : {Fault::server_crash, Fault::store_cut})
+         s.faults[fault] = 1;
+     }},
     {"frozen-owner", "the owner is stopped, a second one takes over, the first goes on", 8, 2, 60,
      [](Setup& s, std::uint32_t n, lease::Random&) {
        plain(s, n, Pattern::moving);
@@ -237,6 +250,49 @@ const std::vector<Scenario> kScenarios = {
        plain(s, n, Pattern::equal);
        s.one_sided = true;
        s.host_drift_ppm = lease::kDriftPpm;
+     }},
+    {"drift-server", "the server's clock is fast by 0.1 %, and it hands out whole tokens alone", 20,
+     1, 1800,
+     [](Setup& s, std::uint32_t n, lease::Random&) {
+       for (std::uint32_t i = 0; i < n; ++i) {
+         LimitPlan& plan = add_limit(s, 10, 5, Pattern::equal);
+         plan.callers.wait = true;
+         plan.callers.wait_most_ns = 30 * kSecond;
+       }
+       s.one_sided = true;
+       s.server_drift_ppm = lease::kDriftPpm;
+     }},
+    // Beyond what is allowed: what is promised then is that it stays within a lease.
+    {"runaway", "every host's clock runs half as fast again as it should", 5, 1, 120,
+     [](Setup& s, std::uint32_t n, lease::Random&) {
+       plain(s, n, Pattern::equal);
+       s.one_sided = true;
+       s.host_drift_ppm = 500'000;
+       s.strict_oracle = false;
+     }},
+    {"liar-links", "a host claims all whenever its connection was cut", 10, 1, 60,
+     [](Setup& s, std::uint32_t n, lease::Random&) {
+       plain(s, n, Pattern::steady);
+       s.liars = 1;
+       for (double at = 8; at < s.seconds; at += 5)
+         s.cues.push_back({at, Fault::link_cut, 0, {0}, 0});
+     }},
+    {"try-only", "whole tokens for callers that only try, and seldom", 40, 1, 120,
+     [](Setup& s, std::uint32_t n, lease::Random&) {
+       for (std::uint32_t i = 0; i < n; ++i)
+         add_limit(s, 10, 10, Pattern::equal, 2).callers.by_chance = true;
+     }},
+    // It may say of each token that it did not spend it, so that it has its own part twice.
+    {"liar-tokens", "a host gives back tokens that it spent, and others that it never had", 10, 1,
+     120,
+     [](Setup& s, std::uint32_t n, lease::Random&) {
+       for (std::uint32_t i = 0; i < n; ++i) {
+         LimitPlan& plan = add_limit(s, 10, 5, Pattern::equal);
+         plan.callers.wait = true;
+         plan.callers.wait_most_ns = 30 * kSecond;
+       }
+       s.liars = 1;
+       s.strict_oracle = false;
      }},
     {"small-limits", "10/s over 100 hosts, 1 a minute, a burst below the hosts, large requests",
      100, 4, 600, small_limits},
@@ -360,6 +416,23 @@ const std::vector<Mutant> kMutants = {
     {"book.return_counts_always", &lease::BookMutants::return_counts_always, nullptr},
     {"book.no_fence", &lease::BookMutants::no_fence, nullptr},
     {"book.believe_claims", &lease::BookMutants::believe_claims, nullptr},
+    {"book.late_claims", &lease::BookMutants::late_claims, nullptr},
+    {"book.resume_whole", &lease::BookMutants::resume_whole, nullptr},
+    {"book.any_order", &lease::BookMutants::any_order, nullptr},
+    {"book.any_ack", &lease::BookMutants::any_ack, nullptr},
+    {"book.grant_target", &lease::BookMutants::grant_target, nullptr},
+    {"book.no_ancestors", &lease::BookMutants::no_ancestors, nullptr},
+    {"book.lease_reserve", &lease::BookMutants::lease_reserve, nullptr},
+    {"book.short_learning", &lease::BookMutants::short_learning, nullptr},
+    {"book.hasty_learning", &lease::BookMutants::hasty_learning, nullptr},
+    {"book.free_fills", &lease::BookMutants::free_fills, nullptr},
+    {"book.full_mint", &lease::BookMutants::full_mint, nullptr},
+    {"book.offers_end_early", &lease::BookMutants::offers_end_early, nullptr},
+    {"book.fills_come_back", &lease::BookMutants::fills_come_back, nullptr},
+    {"book.early_tokens", &lease::BookMutants::early_tokens, nullptr},
+    {"book.unproved_spoke", &lease::BookMutants::unproved_spoke, nullptr},
+    {"book.twins_spoke", &lease::BookMutants::twins_spoke, nullptr},
+    {"book.no_pokes", &lease::BookMutants::no_pokes, nullptr},
     {"desk.end_from_answer", nullptr, &lease::DeskMutants::end_from_answer},
     {"desk.no_shortening", nullptr, &lease::DeskMutants::no_shortening},
     {"desk.full_rate", nullptr, &lease::DeskMutants::full_rate},
@@ -369,6 +442,11 @@ const std::vector<Mutant> kMutants = {
     {"desk.count_retries", nullptr, &lease::DeskMutants::count_retries},
     {"desk.no_spend_bound", nullptr, &lease::DeskMutants::no_spend_bound},
     {"desk.accept_lower_epoch", nullptr, &lease::DeskMutants::accept_lower_epoch},
+    {"desk.late_answers", nullptr, &lease::DeskMutants::late_answers},
+    {"desk.keep_leases", nullptr, &lease::DeskMutants::keep_leases},
+    {"desk.ignore_withdrawn", nullptr, &lease::DeskMutants::ignore_withdrawn},
+    {"desk.keep_fills", nullptr, &lease::DeskMutants::keep_fills},
+    {"desk.no_early", nullptr, &lease::DeskMutants::no_early},
 };
 
 }  // namespace

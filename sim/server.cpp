@@ -120,9 +120,16 @@ void Server::poll(Store& store, TimeNs now_ns) {
   book->poll(clock.local(now_ns), due_);
   if (learning && !book->learning()) learned_ns = now_ns - learned_ns;
   for (const lease::SessionId session : due_.poke)
-    if (const auto found = sessions_.find(session); found != sessions_.end())
-      outbox.push_back(
-          {lease::Poke{session}, found->second.host, index_, found->second.number, lives, false});
+    if (const auto found = sessions_.find(session); found != sessions_.end()) {
+      // In place: g++ 12 takes a temporary with a variant in it for uninitialised.
+      Packet& poke = outbox.emplace_back();
+      poke.message.emplace<lease::Poke>(lease::Poke{session});
+      poke.host = found->second.host;
+      poke.server = index_;
+      poke.connection = found->second.number;
+      poke.life = lives;
+      poke.to_server = false;
+    }
   if (!options_.elected || store.owner == index_)
     for (const lease::Identity& identity : due_.forgotten)
       store.identities.erase(identity);

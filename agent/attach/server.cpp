@@ -1,5 +1,6 @@
 #include "agent/attach/server.h"
 
+#include <fcntl.h>
 #include <spdlog/spdlog.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -42,6 +43,10 @@ struct AttachServer::Connection {
   asio::posix::stream_descriptor death;
   ClientInfo info;
   bool dropped = false;
+  // Its slot among the processes that hold permits of the toolkit, and the slot's word then.
+  bool holds = false;
+  std::uint32_t slot = 0;
+  std::uint64_t owner = 0;
 };
 
 AttachServer::AttachServer(asio::io_context& io, Domain& domain, std::uint64_t agent_epoch,
@@ -232,10 +237,23 @@ bool AttachServer::handle(Connection& connection, const Frame& frame, std::size_
         rang_();
       }
       break;
+    case FrameType::hold:
+      hold(connection, frame.first, frame.count);
+      break;
     default:
       break;  // of a newer minor version
   }
   return true;
+}
+
+// The process says which slot of the toolkit it took. Another's slot is not its to name: that would
+// take the other's permits away when this one ends.
+void AttachServer::hold(Connection& connection, std::uint32_t slot, std::uint32_t generation) {
+  const Toolkit* toolkit = domain_.toolkit();
+  if (toolkit == nullptr || !toolkit->owns(slot, generation, connection.info.peer.pid)) return;
+  connection.holds = true;
+  connection.slot = slot;
+  connection.owner = toolkit->view().process(slot).owner.load(std::memory_order_acquire);
 }
 
 std::uint32_t AttachServer::free_id() const {
@@ -312,6 +330,13 @@ void AttachServer::drop(const std::shared_ptr<Connection>& connection) {
     ids_used_[info.id] = false;
     --client_count_;
     ++stats_.reaped_total;
+  }
+  if (connection->holds && domain_.toolkit() != nullptr) {
+    const int death = connection->death.is_open() ? connection->death.native_handle() : -1;
+    domain_.toolkit()->connection_ended(connection->slot, connection->owner,
+                                        Fd(death < 0 ? -1 : ::fcntl(death, F_DUPFD_CLOEXEC, 0)),
+                                        clock_());
+    rang_();  // a sleeping agent would look only in a while
   }
   connections_.erase(connection->socket.native_handle());
   boost::system::error_code ignored;

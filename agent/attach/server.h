@@ -73,6 +73,7 @@ class AttachServer {
   void read_frames(const std::shared_ptr<Connection>& connection);
   bool handle(Connection& connection, const shm::Frame& frame, std::size_t bytes);
   bool welcome(Connection& connection, const shm::Frame& hello);
+  void hold(Connection& connection, std::uint32_t slot, std::uint32_t generation);
   void refuse(int fd, shm::Refusal why);
   void drop(const std::shared_ptr<Connection>& connection);
   std::uint32_t free_id() const;

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <ostream>
 
+#include "agent/cli/app_quota.h"
 #include "agent/cli/version.h"
 #include "rules/duration.h"
 #include "rules/text.h"
@@ -23,6 +24,7 @@ struct Options {
   TopOptions top;
   TopOptions cluster_top;
   std::string cluster_limit;
+  QuotaOptions quota;
   TakeOptions take;
   std::string take_wait;
   RulesOptions rules;
@@ -201,6 +203,8 @@ void build(CLI::App& app, Options& options) {
   add_take(app, options);
   add_rules(app, options);
   add_cluster(app, options);
+  add_quota(app, options.quota);
+  add_audit(app, options.quota);
   add_helping(app, options);
 }
 
@@ -232,6 +236,8 @@ int dispatch(const CLI::App& app, const Context& context, Options& options, cons
   if (name == "clients") return cmd_clients(context);
   if (name == "take") return cmd_take(context, options.take, host.run_command);
   if (name == "cluster") return run_cluster(command, context, options);
+  if (name == "quota" || name == "audit")
+    return run_quota(command, context, options.quota, host.environment);
   if (name == "rules") return run_rules(command, context, options.rules);
   if (name == "doctor") return cmd_doctor(context, options.doctor);
   if (name == "bench") return cmd_bench(context, options.bench);

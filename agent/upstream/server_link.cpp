@@ -146,6 +146,10 @@ void ServerLink::on_message(const v1::ToAgent& message) {
       said_ = text;
       break;
     }
+    case net::ToAgentKind::quota_replies:
+    case net::ToAgentKind::quota_pokes:
+    case net::ToAgentKind::quota_usage_taken:
+      break;  // nothing here has asked for quotas
     case net::ToAgentKind::cluster_report:
       on_report(message.cluster_report());
       break;

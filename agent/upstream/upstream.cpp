@@ -164,9 +164,8 @@ void Upstream::talk(std::int64_t now_ns) {
     sent_seq_ = request->seq;
     sent_first_ns_ = now_ns;
     timed_out_ = false;
-    next_judge_ns_ = std::min(next_judge_ns_, now_ns + options_.request_timeout_ns);
+    next_judge_ns_ = std::min(next_judge_ns_, now_ns + patience_ns());
   }
-  sent_last_ns_ = now_ns;
   speaker_.say(*request);
 }
 
@@ -183,6 +182,7 @@ void Upstream::say_hello(std::int64_t now_ns) {
 void Upstream::on_open() {
   const std::int64_t now_ns = clocks_.boot_ns();
   open_ = true;
+  opened_ns_ = now_ns;
   welcomed_ = false;
   sent_first_ns_ = 0;
   say_hello(now_ns);
@@ -206,7 +206,7 @@ void Upstream::on_welcome(const lease::Welcome& welcome) {
     case lease::Desk::Reply::ok:
       welcomed_ = true;
       sent_first_ns_ = 0;
-      learning_until_ns_ = welcome.learning ? now_ns + lease::lengthened(options_.ttl_ns) : 0;
+      learning_ = welcome.learning;
       save(now_ns);
       break;
     case lease::Desk::Reply::hello_again:
@@ -228,12 +228,17 @@ void Upstream::on_welcome(const lease::Welcome& welcome) {
 void Upstream::on_answer(const lease::Answer& answer) {
   heard();
   const std::int64_t now_ns = heard_ns_;
-  const std::int64_t sent_ns = sent_last_ns_;
+  const std::int64_t sent_ns = sent_first_ns_;
   const auto ack = desk_.on_answer(answer, now_ns);
   if (ack) {
     options_.ttl_ns = answer.ttl_ns;
+    if (learning_ && !answer.learning) next_judge_ns_ = now_ns;
+    learning_ = answer.learning;
     if (!timed_out_) ++(answer.busy ? counts_.busy_total : counts_.ok_total);
-    round_trips_.add(now_ns - sent_ns);
+    // From the first time it was sent: which of them was answered, nobody can say.
+    const std::int64_t trip_ns = now_ns - sent_ns;
+    round_trips_.add(trip_ns);
+    usual_trip_ns_ += (trip_ns - usual_trip_ns_) / 4;
     sent_first_ns_ = 0;
     if (!answering_) next_judge_ns_ = now_ns;
   }
@@ -261,6 +266,12 @@ void Upstream::leave() {
 
 // ---- fallback
 
+// A server that is far away is late only after twice its usual time; what it says then is as good.
+std::int64_t Upstream::patience_ns() const {
+  const std::int64_t least_ns = options_.request_timeout_ns;
+  return std::clamp(2 * usual_trip_ns_, least_ns, std::max(least_ns, options_.ttl_ns / 2));
+}
+
 // A host without a lease waits until those of all others have ended: from then on nobody has more
 // than its part of the limit.
 std::int64_t Upstream::fallback_from_ns() const {
@@ -273,14 +284,27 @@ bool Upstream::fallback_due(const Leased& limit, const lease::LeaseView& view,
                             std::int64_t now_ns) const {
   using lease::LeaseState;
   if (view.state == LeaseState::live) return false;
-  // A server that learns has nothing for newcomers yet, and reckons with nobody's fallback.
-  if (answering_) return limit.fallback && learning_until_ns_ > now_ns;
+  // A server that learns has nothing for newcomers yet. Who was cut off stays in fallback
+  // meanwhile, and whose lease ends now goes there: its part is what it may count on.
+  if (answering_)
+    return learning_ && (limit.fallback || (view.tail_end_ns != 0 && now_ns >= view.tail_end_ns));
   if (view.state == LeaseState::tail) return false;
   return now_ns >= std::max(view.tail_end_ns, fallback_from_ns());
 }
 
+// One that takes connections and says nothing, as when it is stopped, is left while the leases
+// last: another one in the list may know what to do.
+void Upstream::leave_if_silent(std::int64_t now_ns) {
+  if (!open_) return;
+  const std::int64_t asked_ns = welcomed_ ? sent_first_ns_ : opened_ns_;
+  if (asked_ns == 0 || now_ns - asked_ns < patience_ns() + options_.ttl_ns / 2) return;
+  open_ = false;
+  speaker_.go_elsewhere("no answer for " + std::to_string((now_ns - asked_ns) / 1'000'000) + " ms");
+}
+
 void Upstream::judge(std::int64_t now_ns) {
-  const bool late = sent_first_ns_ != 0 && now_ns - sent_first_ns_ >= options_.request_timeout_ns;
+  leave_if_silent(now_ns);
+  const bool late = sent_first_ns_ != 0 && now_ns - sent_first_ns_ >= patience_ns();
   if (late && !timed_out_) {
     timed_out_ = true;
     ++counts_.timeout_total;
@@ -308,8 +332,7 @@ void Upstream::judge(std::int64_t now_ns) {
   }
   count_fallback(without, now_ns);
   next_judge_ns_ = lease::kNever;
-  if (sent_first_ns_ != 0 && !timed_out_)
-    next_judge_ns_ = sent_first_ns_ + options_.request_timeout_ns;
+  if (sent_first_ns_ != 0 && !timed_out_) next_judge_ns_ = sent_first_ns_ + patience_ns();
   if (!answering_ || without) next_judge_ns_ = std::min(next_judge_ns_, now_ns + kJudgeNs);
 }
 

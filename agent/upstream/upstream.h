@@ -93,7 +93,7 @@ class Upstream {
   // For people.
   bool connected() const { return welcomed_; }
   bool answering() const { return answering_; }
-  bool learning() const { return learning_until_ns_ > clocks_.boot_ns(); }
+  bool learning() const { return welcomed_ && learning_; }
   bool in_fallback() const { return fallback_since_ns_ != 0; }
   std::int64_t fallback_ns() const;  // in all
   std::int64_t fallback_since_ns() const { return fallback_since_ns_; }
@@ -130,6 +130,8 @@ class Upstream {
   void talk(std::int64_t now_ns);
   void judge(std::int64_t now_ns);
   bool fallback_due(const Leased& limit, const lease::LeaseView& view, std::int64_t now_ns) const;
+  std::int64_t patience_ns() const;
+  void leave_if_silent(std::int64_t now_ns);
   std::int64_t fallback_from_ns() const;
   void count_fallback(bool now_in_it, std::int64_t now_ns);
   void renew_idle(std::int64_t now_ns);
@@ -159,14 +161,15 @@ class Upstream {
   std::vector<std::uint32_t> update_at_;  // by slot: its place in updates_, and 1
 
   bool open_ = false;
+  std::int64_t opened_ns_ = 0;
   bool welcomed_ = false;
   bool answering_ = false;
   std::int64_t started_ns_ = 0;
   std::int64_t heard_ns_ = 0;  // 0: never
-  std::int64_t learning_until_ns_ = 0;
+  bool learning_ = false;      // the server, when it was heard last
   std::uint64_t sent_seq_ = 0;
   std::int64_t sent_first_ns_ = 0;  // of the request under way; 0: none is
-  std::int64_t sent_last_ns_ = 0;
+  std::int64_t usual_trip_ns_ = 0;  // a mean over some answers
   bool timed_out_ = false;
 
   std::int64_t next_run_ns_ = 0;

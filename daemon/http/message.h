@@ -37,6 +37,11 @@ struct HttpResponse {
 // What a handler throws becomes a 500 that says nothing of it.
 using HttpHandler = std::function<HttpResponse(const HttpRequest&)>;
 
+// For what has to wait: the answer may come later, on the server's thread, and once; further ones
+// count for nothing. When the function is dropped without a call, the connection is closed.
+using HttpRespond = std::function<void(HttpResponse)>;
+using HttpAsyncHandler = std::function<void(const HttpRequest&, HttpRespond)>;
+
 HttpResponse text_response(unsigned status, std::string_view text);  // adds the newline
 
 // Exact paths. Unknown ones are 404, known ones with another method 405 with Allow.

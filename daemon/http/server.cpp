@@ -97,7 +97,7 @@ class HttpServer::Core : public std::enable_shared_from_this<Core> {
  public:
   class Connection;
 
-  Core(asio::io_context& io_context, HttpOptions given, HttpHandler given_handler)
+  Core(asio::io_context& io_context, HttpOptions given, HttpAsyncHandler given_handler)
       : io(io_context),
         options(std::move(given)),
         handler(std::move(given_handler)),
@@ -112,7 +112,7 @@ class HttpServer::Core : public std::enable_shared_from_this<Core> {
 
   asio::io_context& io;
   const HttpOptions options;
-  const HttpHandler handler;
+  const HttpAsyncHandler handler;
   HostGuard guard{true, {}};
   HttpStats stats;
   std::unordered_set<Connection*> connections;
@@ -157,6 +157,7 @@ class HttpServer::Core::Connection : public std::enable_shared_from_this<Connect
   void on_body(error_code error, std::size_t bytes);
   void on_read_failure(const error_code& error);
   void call_handler();
+  void on_response(std::uint64_t request, HttpResponse response);
   HttpRequest make_request() const;
   void reject(unsigned status);
   void answer(HttpResponse response, bool keep_alive);
@@ -169,6 +170,8 @@ class HttpServer::Core::Connection : public std::enable_shared_from_this<Connect
   tcp::socket socket_;
   asio::steady_timer deadline_;
   bool timed_out_ = false;
+  std::uint64_t requests_ = 0;
+  std::uint64_t waiting_for_ = 0;  // which of them the handler has not answered; 0: none
   beast::flat_buffer buffer_;
   std::optional<http::request_parser<http::string_body>> parser_;
   http::response<http::string_body> response_;
@@ -282,6 +285,10 @@ void HttpServer::Core::Connection::on_deadline(const error_code& error) {
   if (error || deadline_.expiry() > asio::steady_timer::clock_type::now()) return;
   if (timed_out_) return close();
   ++core_->stats.timeouts_total;
+  if (waiting_for_ != 0) {
+    waiting_for_ = 0;
+    return answer(text_response(503, "no answer in time"), false);
+  }
   set_deadline(kLingerTimeout);
   timed_out_ = true;
   error_code ignored;
@@ -386,19 +393,30 @@ HttpRequest HttpServer::Core::Connection::make_request() const {
 
 void HttpServer::Core::Connection::call_handler() {
   ++core_->stats.requests_total;
-  HttpResponse response;
-  bool handled = false;
+  const std::uint64_t number = ++requests_;
+  waiting_for_ = number;
+  set_deadline(core_->options.handler_timeout);
   try {
     const HttpRequest request = make_request();
     head_ = request.head;
-    response = core_->handler(request);
-    handled = true;
+    // The function keeps the connection alive, which waits for nothing else meanwhile.
+    core_->handler(request, [self = shared_from_this(), number](HttpResponse response) {
+      self->on_response(number, std::move(response));
+    });
   } catch (...) {  // the agent goes on; what went wrong is the handler's to log
-    response = text_response(500, "internal error");
+    if (waiting_for_ != number) return;
+    waiting_for_ = 0;
+    if (core_->stopped) return close();
+    answer(text_response(500, "internal error"), false);
   }
+}
+
+void HttpServer::Core::Connection::on_response(std::uint64_t request, HttpResponse response) {
+  if (waiting_for_ != request) return;
+  waiting_for_ = 0;
   // The handler may have stopped the server.
-  if (core_->stopped) return close();
-  answer(std::move(response), handled && parser_->get().keep_alive());
+  if (core_->stopped || !socket_.is_open()) return close();
+  answer(std::move(response), parser_->get().keep_alive());
 }
 
 void HttpServer::Core::Connection::reject(unsigned status) {
@@ -464,6 +482,12 @@ void HttpServer::Core::Connection::on_dropped(error_code error, std::size_t byte
 // ---- the public face ----
 
 HttpServer::HttpServer(asio::io_context& io, HttpOptions options, HttpHandler handler)
+    : HttpServer(io, std::move(options),
+                 HttpAsyncHandler([handler = std::move(handler)](const HttpRequest& request,
+                                                                 const HttpRespond& respond) {
+                   respond(handler(request));
+                 })) {}
+HttpServer::HttpServer(asio::io_context& io, HttpOptions options, HttpAsyncHandler handler)
     : core_(std::make_shared<Core>(io, std::move(options), std::move(handler))) {}
 
 HttpServer::~HttpServer() { core_->stop(); }

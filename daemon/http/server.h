@@ -27,6 +27,7 @@ struct HttpOptions {
   std::size_t body_bytes_max = 8U << 10;
   std::chrono::milliseconds header_timeout{5'000};  // from accept, or a request's first byte
   std::chrono::milliseconds body_timeout{5'000};
+  std::chrono::milliseconds handler_timeout{30'000};  // of one that answers later; then it is 503
   std::chrono::milliseconds write_timeout{10'000};
   std::chrono::milliseconds idle_timeout{30'000};  // between two requests
   std::chrono::milliseconds accept_pause{100};     // after EMFILE and its like
@@ -50,6 +51,7 @@ struct HttpStats {
 class HttpServer {
  public:
   HttpServer(boost::asio::io_context& io, HttpOptions options, HttpHandler handler);
+  HttpServer(boost::asio::io_context& io, HttpOptions options, HttpAsyncHandler handler);
   ~HttpServer();  // stops; the handler is not called again, even if the io_context runs on
   HttpServer(const HttpServer&) = delete;
   HttpServer& operator=(const HttpServer&) = delete;

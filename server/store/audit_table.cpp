@@ -30,6 +30,21 @@ void AuditTable::insert(const std::string& name_space, const std::string& key,
   row.exec();
 }
 
+bool AuditTable::begin_batch(const AuditRow& first) {
+  if (!batch_)
+    batch_ = std::make_unique<SQLite::Statement>(
+        db_,
+        "INSERT INTO usage_batch(ns, agent_epoch, batch_no, at) VALUES(?, ?, ?, ?) "
+        "ON CONFLICT(ns, agent_epoch) DO UPDATE SET batch_no = excluded.batch_no, "
+        "at = excluded.at WHERE excluded.batch_no > batch_no");
+  batch_->reset();
+  batch_->bindNoCopy(1, first.name_space);
+  batch_->bind(2, to_column(first.agent_epoch));
+  batch_->bind(3, to_column(first.batch_no));
+  batch_->bind(4, first.event.at_wall_ms);
+  return batch_->exec() == 1;
+}
+
 AuditPage AuditTable::page(const AuditQuery& query) {
   AuditPage page;
   std::string where = "WHERE 1";
@@ -81,6 +96,16 @@ std::uint64_t AuditTable::remove(std::int64_t before_wall_ms, std::uint32_t rows
         db_,
         "DELETE FROM audit WHERE id IN "
         "(SELECT id FROM audit WHERE at < ? ORDER BY at LIMIT ?)");
+  // Agents that have said nothing for so long do not come back with an old batch.
+  if (!forget_)
+    forget_ = std::make_unique<SQLite::Statement>(
+        db_,
+        "DELETE FROM usage_batch WHERE (ns, agent_epoch) IN "
+        "(SELECT ns, agent_epoch FROM usage_batch WHERE at < ? LIMIT ?)");
+  forget_->reset();
+  forget_->bind(1, before_wall_ms);
+  forget_->bind(2, static_cast<std::int64_t>(rows_max));
+  forget_->exec();
   remove_->reset();
   remove_->bind(1, before_wall_ms);
   remove_->bind(2, static_cast<std::int64_t>(rows_max));

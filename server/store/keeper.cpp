@@ -59,6 +59,7 @@ void BookKeeper::pump() {
       if (on_poke) on_poke(poke);
   }
   shared.pumping = false;
+  if (on_pumped) on_pumped();
 }
 
 void BookKeeper::submit(std::shared_ptr<const lease::QuotaTransaction> transaction) {

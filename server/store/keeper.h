@@ -32,6 +32,7 @@ class BookKeeper {
   OnReply on_reply;
   OnResult on_result;
   OnPoke on_poke;
+  std::function<void()> on_pumped;  // all of that is out
 
  private:
   struct Shared;

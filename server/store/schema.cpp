@@ -45,6 +45,11 @@ constexpr std::array<Step, kSchemaVersion> kSteps{{
      "UPDATE audit SET key_hash = weir_key_hash(ns, key);"
      "CREATE INDEX audit_key ON audit(key_hash);",
      "DROP INDEX audit_key; ALTER TABLE audit DROP COLUMN key_hash;"},
+    // The last batch of usage of each agent that is in the audit log: one that comes again after
+    // its answer was lost is not written twice.
+    {"CREATE TABLE usage_batch(ns TEXT NOT NULL, agent_epoch INTEGER NOT NULL, "
+     "batch_no INTEGER NOT NULL, at INTEGER NOT NULL, PRIMARY KEY(ns, agent_epoch)) WITHOUT ROWID;",
+     "DROP TABLE usage_batch;"},
 }};
 
 std::string newer(int version) {

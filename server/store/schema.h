@@ -9,7 +9,7 @@ class Database;
 
 namespace weir::server {
 
-inline constexpr int kSchemaVersion = 2;
+inline constexpr int kSchemaVersion = 3;
 inline constexpr int kApplicationId = 0x77656972;  // 'weir', in the file's header
 
 // The version of what is there; 0: an empty file. Throws what SQLite says.

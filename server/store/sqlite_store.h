@@ -25,18 +25,7 @@ struct SqliteOptions {
 };
 inline constexpr std::uint32_t kAuditFlushMsMax = 5'000;
 
-struct SqliteStats {
-  std::string durability;
-  bool degraded = false;  // the last write failed
-  std::string last_error;
-  std::size_t waiting = 0;
-  std::uint64_t commits_total = 0;  // of the file: each is one sync
-  std::uint64_t transactions_total = 0;
-  std::uint64_t conflicts_total = 0;
-  std::uint64_t failures_total = 0;
-  std::uint64_t loads_total = 0;
-  std::int64_t commit_us = 0;  // the last one
-};
+using SqliteStats = StoreStats;
 
 class SqliteStore final : public QuotaStore, public AuditLog {
  public:
@@ -44,6 +33,7 @@ class SqliteStore final : public QuotaStore, public AuditLog {
   static std::string open(SqliteOptions options, std::unique_ptr<SqliteStore>& store);
   ~SqliteStore() override;  // writes what waits, then closes
 
+  StoreStats stats() const override;
   void commit(const std::string& name_space,
               std::shared_ptr<const lease::QuotaTransaction> transaction,
               std::function<void(const CommitResult&)> done) override;
@@ -61,8 +51,6 @@ class SqliteStore final : public QuotaStore, public AuditLog {
   CleanStats clean_stats() const override;
   void tick(std::int64_t wall_ms) override;
   void clean_now(std::int64_t wall_ms, std::function<void(CleanStats)> done) override;
-
-  SqliteStats stats() const;
 
  private:
   class Reader;

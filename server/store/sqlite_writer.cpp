@@ -293,8 +293,20 @@ CommitResult SqliteStore::Writer::apply(const std::string& name_space,
 }
 
 void SqliteStore::Writer::insert_rows(const Round& round) {
-  for (const AuditRow& row : round.rows)
-    statements_->audit.insert(row.name_space, row.key, row.event);
+  // Rows of a batch stand together, so that the first one decides for all.
+  const AuditRow* first = nullptr;
+  bool wanted = true;
+  for (const AuditRow& row : round.rows) {
+    const bool same = first != nullptr && row.agent_epoch == first->agent_epoch &&
+                      row.batch_no == first->batch_no && row.name_space == first->name_space;
+    if (row.batch_no == 0) {
+      wanted = true;
+    } else if (!same) {
+      wanted = statements_->audit.begin_batch(row);
+    }
+    first = &row;
+    if (wanted) statements_->audit.insert(row.name_space, row.key, row.event);
+  }
 }
 
 // After an error SQLite may have rolled back by itself, or not.

@@ -69,9 +69,24 @@ struct QuotaPage {
   std::string why;
 };
 
+struct StoreStats {
+  std::string durability;  // what is in force, in one sentence
+  bool degraded = false;   // the last write failed
+  std::string last_error;
+  std::size_t waiting = 0;
+  std::uint64_t commits_total = 0;  // of the file: each is one sync
+  std::uint64_t transactions_total = 0;
+  std::uint64_t conflicts_total = 0;
+  std::uint64_t failures_total = 0;
+  std::uint64_t loads_total = 0;
+  std::int64_t commit_us = 0;  // the last one
+};
+
 class QuotaStore {
  public:
   virtual ~QuotaStore() = default;
+
+  virtual StoreStats stats() const = 0;
 
   // Of one key, the next one only after the first was answered.
   virtual void commit(const std::string& name_space,
@@ -92,6 +107,10 @@ struct AuditRow {
   std::string name_space;
   std::string key;
   lease::QuotaEvent event;
+  // Of what a host reported: with these its batch is known, and a batch that comes again, perhaps
+  // to another start of the server, is not written again. Rows of a batch are offered together.
+  std::uint64_t agent_epoch = 0;
+  std::uint64_t batch_no = 0;
 };
 
 struct AuditQuery {

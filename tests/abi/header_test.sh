@@ -16,9 +16,14 @@ for cc in gcc clang; do
     > "$work/header.c"
   quietly "$cc: weir.h is not C99 on its own" "$cc" "${strict[@]}" -c "$work/header.c" -o "$work/header.o"
   quietly "$cc: consumer.c is not clean" "$cc" "${strict[@]}" -c "$1/tests/abi/consumer.c" -o "$work/consumer.o"
+  # Above with what the header compiles into callers, here without.
+  quietly "$cc: consumer.c is not clean without it" "$cc" "${strict[@]}" -DWEIR_NO_INLINE -c \
+    "$1/tests/abi/consumer.c" -o "$work/consumer.o"
   # What C++ sees is the same header.
   quietly "$cc: weir.h is not C++" "$cc" -x c++ -std=c++98 -pedantic -Wall -Wextra -Werror \
     -Wno-long-long -Wno-variadic-macros "-I$include" -fsyntax-only "$work/header.c"
+  quietly "$cc: consumer.c is not C++11" "$cc" -x c++ -std=c++11 -pedantic -Wall -Wextra -Werror \
+    "-I$include" -c "$1/tests/abi/consumer.c" -o "$work/consumer.o"
   ok "$cc -std=c99 -pedantic"
 done
 ((tried > 0)) || skip "neither gcc nor clang is here"

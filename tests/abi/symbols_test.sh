@@ -38,7 +38,7 @@ ok "its name, and the flags that it must and must not have"
 command -v cc > /dev/null || { echo "not checked: the comparison itself, for want of cc"; exit 0; }
 make_mutant() { # NAME SED_SCRIPT_FOR_THE_MAP
   sed "$2" "$map" > "$work/$1.map"
-  sed -n 's/^ *\(weir_[a-z_]*\);$/void \1(void) {}/p' "$work/$1.map" > "$work/$1.c"
+  sed -n 's/^ *\(weir_[a-z0-9_]*\);$/void \1(void) {}/p' "$work/$1.map" > "$work/$1.c"
   quietly "the mutant $1 does not build" cc -shared -fPIC -nostdlib -x c "$work/$1.c" \
     -o "$work/$1.so" "-Wl,--version-script=$work/$1.map"
 }

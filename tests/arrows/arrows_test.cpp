@@ -20,8 +20,8 @@ namespace {
 
 // A part is a folder with arrows of its own; the longest prefix of a path decides.
 const std::map<std::string, std::set<std::string>> kMayInclude = {
-    {"shm", {}},
-    {"libclient", {"shm"}},
+    {"shm", {"adaptive"}},
+    {"libclient", {"shm", "adaptive"}},
     {"proto", {}},
     {"lease", {}},
     {"net", {"proto"}},
@@ -30,7 +30,7 @@ const std::map<std::string, std::set<std::string>> kMayInclude = {
     {"rules", {"shm"}},
     {"daemon", {"shm"}},
     {"server", {"rules", "daemon", "lease", "net", "proto"}},
-    {"agent", {"rules", "daemon", "lease", "net", "shm", "proto", "server"}},
+    {"agent", {"rules", "daemon", "lease", "net", "shm", "proto", "server", "adaptive"}},
     {"agent/cli", {"rules", "net", "shm", "libclient", "proto"}},
 };
 

@@ -213,7 +213,9 @@ std::string rules_of(const std::vector<std::string>& limits) {
 
 SpawnOptions worker(const std::vector<std::string>& words) {
   SpawnOptions spawn;
-  spawn.argv = {WEIR_BINARY_DIR "/tests/weir_worker"};
+  const char* named = std::getenv("WEIR_WORKER");
+  spawn.argv = {std::string(WEIR_BINARY_DIR "/tests/") +
+                (named != nullptr ? named : "weir_worker")};
   spawn.argv.insert(spawn.argv.end(), words.begin(), words.end());
   return spawn;
 }

@@ -86,7 +86,8 @@ class Agent {
 // A rules file with one domain that everybody may use, and these limits (one YAML flow map each).
 std::string rules_of(const std::vector<std::string>& limits);
 
-// A worker process: tests/support/worker.cpp says what the words mean.
+// A worker process: tests/support/worker.cpp says what the words mean. $WEIR_WORKER names another
+// program of the same kind.
 SpawnOptions worker(const std::vector<std::string>& words);
 
 }  // namespace weir::test

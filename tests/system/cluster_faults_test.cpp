@@ -45,8 +45,9 @@ TEST_F(ClusterFaults, AKilledServerLeavesEachHostItsPartAndComesBack) {
   const v1::StatusResponse status = agents[0]->status();
   const v1::LimitStatus limit = *agents[0]->limit("/t");
   server.start();
-  ASSERT_TRUE(wait_answering(*agents[0]));
-  ::usleep(6'000'000);
+  for (const auto& agent : agents)
+    ASSERT_TRUE(wait_answering(*agent));
+  ::usleep(3'000'000);
   const auto after = rates_over(demands, 4);
 
   std::printf("[ shares   ] alone %.1f + %.1f + %.1f, then %.1f + %.1f + %.1f\n", alone[0],

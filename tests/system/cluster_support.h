@@ -10,6 +10,7 @@
 #include <algorithm>
 #include <atomic>
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <string>
 #include <thread>
@@ -37,11 +38,17 @@ inline constexpr char kLease[] = "{ttl: 2s, tail: 2s, refresh: 250ms}";
 inline constexpr std::int64_t kLeaseNs = 2'000'000'000;
 inline constexpr std::int64_t kTailNs = 2'000'000'000;
 
+struct ServerPlace {
+  std::string address = "127.0.0.1";
+  std::vector<std::string> before = {};  // words before the command, such as ip netns exec NAME
+  std::map<std::string, std::string> env = {};
+};
+
 // weir-server with one namespace.
 class Server {
  public:
-  explicit Server(std::vector<std::string> limits)
-      : port_(free_port()), limits_(std::move(limits)) {
+  explicit Server(std::vector<std::string> limits, ServerPlace place = {})
+      : place_(std::move(place)), port_(free_port()), limits_(std::move(limits)) {
     write_rules();
   }
   ~Server() {
@@ -57,32 +64,39 @@ class Server {
   }
   void start() {
     SpawnOptions spawn;
-    spawn.argv = {WEIR_BINARY_DIR "/bin/weir-server",
-                  dir_ / "server.yaml",
-                  "--log-level",
-                  "info",
-                  "--log-format",
-                  "text"};
+    spawn.argv = place_.before;
+    for (const std::string& word :
+         {std::string{WEIR_BINARY_DIR "/bin/weir-server"}, dir_ / "server.yaml",
+          std::string{"--log-level"}, std::string{"info"}, std::string{"--log-format"},
+          std::string{"text"}})
+      spawn.argv.push_back(word);
+    spawn.env = place_.env;
     spawn.output = dir_ / "server.log";
     process_ = Process::spawn(spawn);
   }
   void kill9() { process_.kill9(); }
+  // As an operator stops it; the exit code.
+  int stop() {
+    process_.signal(SIGTERM);
+    return process_.exit_code();
+  }
   void freeze() { process_.signal(SIGSTOP); }
   void thaw() { process_.signal(SIGCONT); }
-  std::string address() const { return "127.0.0.1:" + std::to_string(port_); }
+  std::string address() const { return place_.address + ":" + std::to_string(port_); }
   std::string log() const { return read_text(dir_ / "server.log"); }
 
  private:
   void write_rules() const {
     std::string text = "version: 1\nlisten: " + address() +
-                       "\nhttp: off\nstate_dir: " + dir_.path() + "\nlease: " + kLease +
-                       "\nnamespaces:\n  default:\n    limits:\n";
+                       "\ninsecure: true\nhttp: off\nstate_dir: " + dir_.path() +
+                       "\nlease: " + kLease + "\nnamespaces:\n  default:\n    limits:\n";
     for (const std::string& limit : limits_)
       text += "      - {" + limit + "}\n";
     write_text(dir_ / "server.yaml", text);
   }
 
   TempDir dir_;
+  ServerPlace place_;
   std::uint16_t port_;
   std::vector<std::string> limits_;
   Process process_;
@@ -197,6 +211,19 @@ void expect_cluster_bound(Demands& demands, const OracleRule& rule, const std::s
     all.insert(all.end(), demand->admissions().begin(), demand->admissions().end());
   }
   const OracleVerdict verdict = check_bound(all, rule);
+  if (!verdict.holds) {
+    const std::int64_t start_ns = demands.front()->admissions().front().begin_ns;
+    std::printf("[ oracle   ] the worst window is %.3f s to %.3f s after the first admission:",
+                static_cast<double>(verdict.from_ns - start_ns) / 1e9,
+                static_cast<double>(verdict.to_ns - start_ns) / 1e9);
+    for (auto& demand : demands)
+      std::printf(" %td", std::count_if(demand->admissions().begin(), demand->admissions().end(),
+                                        [&](const Admission& each) {
+                                          return each.begin_ns >= verdict.from_ns &&
+                                                 each.end_ns <= verdict.to_ns;
+                                        }));
+    std::printf("\n");
+  }
   EXPECT_TRUE(verdict.holds) << what << ": " << verdict.over_tokens
                              << " tokens over burst + rate x window, in a window of "
                              << static_cast<double>(verdict.to_ns - verdict.from_ns) / 1e6 << " ms";

@@ -27,6 +27,10 @@ _weir_command_options() {
     apply) _weir_words '--save --dry-run' ;;
     diff) _weir_words '--exit-code' ;;
     cluster) _weir_words 'status hosts top' ;;
+    quota) _weir_words '--api --token-file --namespace --once --total --type --period --timezone \
+      --valid-until --rate --burst --agent --chunk --lost --limit --after' ;;
+    audit) _weir_words '--api --token-file --namespace --action --from --to --page --page-size \
+      --before' ;;
     doctor) _weir_words '--rules --all' ;;
     bench) _weir_words '--seconds --threads' ;;
   esac
@@ -60,7 +64,10 @@ _weir() {
         ((i++))
         ;;
       -o | --output | --color | --domain | --sort | -d | --delay | --filter | --width | --samples | \
-        -n | --tokens | --wait | --class | --rules | --seconds | --threads) ((i++)) ;;
+        -n | --tokens | --wait | --class | --rules | --seconds | --threads | --api | --token-file | \
+        --namespace | --once | --total | --type | --period | --timezone | --valid-until | --rate | \
+        --burst | --agent | --chunk | --limit | --after | --action | --from | --to | --page | \
+        --page-size | --before) ((i++)) ;;
       -*) ;;
       *)
         if [[ -z $command || $command == rules ]]; then
@@ -73,10 +80,12 @@ _weir() {
   done
 
   case $prev in
-    --socket | --runtime-dir | --rules) _weir_files; return ;;
+    --socket | --runtime-dir | --rules | --token-file) _weir_files; return ;;
     -o | --output) _weir_words 'table json'; return ;;
     --color) _weir_words 'auto always never'; return ;;
     --sort) _weir_words 'name admitted refused level waiting'; return ;;
+    --type) _weir_words 'count time hybrid'; return ;;
+    --period) _weir_words 'none day week month'; return ;;
     --class) _weir_words 'critical_plus critical sheddable_plus sheddable'; return ;;
     --domain | -d | --delay | --filter | --width | --samples | -n | --tokens | --wait | \
       --seconds | --threads) return ;;
@@ -87,8 +96,10 @@ _weir() {
     return
   fi
   case $command in
-    '') _weir_words 'status list show top clients take rules cluster doctor bench version completion' ;;
+    '') _weir_words 'status list show top clients take rules cluster quota audit doctor bench version completion' ;;
     rules) _weir_words 'check apply diff' ;;
+    quota) ((positionals == 0)) && _weir_words 'list show create configure top-up reset suspend \
+      resume delete write-back' ;;
     check | apply | diff) ((positionals == 0)) && _weir_files ;;
     list | show | take | bench) ((positionals == 0)) && _weir_limits ;;
     completion) ((positionals == 0)) && _weir_words 'bash zsh' ;;

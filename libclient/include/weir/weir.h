@@ -132,7 +132,10 @@ WEIR_API weir_status weir_limit_get(weir_client *client, const char *name,
                                     const weir_limit_options *options, weir_limit **limit);
 
 /* Takes n tokens (1..2^32-1), all or none. [hot]
- * WEIR_ALLOW, WEIR_DENY, WEIR_E_INVALID. */
+ * WEIR_ALLOW, WEIR_DENY, WEIR_E_INVALID.
+ * In C99 and C++11 on x86-64 Linux the common case of n == 1 is compiled into the caller: see the
+ * end of this header. The function is there for everybody else, and is what &weir_try_acquire and
+ * (weir_try_acquire)(limit, n) mean. */
 WEIR_API weir_status weir_try_acquire(weir_limit *limit, uint32_t n);
 
 /* The same for a call of a class. [hot] */
@@ -189,6 +192,186 @@ WEIR_API const char *weir_strerror(weir_status status);
 
 /* "0.1.0". [hot] */
 WEIR_API const char *weir_version(void);
+
+/* ---------------------------------------------------------------- what is compiled into callers
+ *
+ * A call into a shared library and back takes longer than most of what weir_try_acquire does. So
+ * its common cases with n == 1 are here; all others call the library, which also has all of them.
+ * -DWEIR_NO_INLINE leaves everything to the library.
+ *
+ * Nothing below is for programs to use or to rely on. Handles begin with a weir_limit_head, which
+ * the library alone writes. Its layout belongs to the symbol version WEIR_HEAD_1 of the functions
+ * below: a library with another layout does not have that version, and the dynamic linker says so
+ * when the program starts. A library may leave all words of a head 0, and `expected` different
+ * from what `hot` points to: then every call goes to the library.
+ */
+#if !defined(WEIR_NO_INLINE) && defined(__x86_64__) && defined(__LP64__) && \
+    defined(__linux__) && defined(__GLIBC__) && defined(__GNUC__) && \
+    ((defined(__STDC_VERSION__) && __STDC_VERSION__ >= 199901L) || \
+     (defined(__cplusplus) && __cplusplus >= 201103L))
+#if __GLIBC__ > 2 || (__GLIBC__ == 2 && __GLIBC_MINOR__ >= 35)
+#define WEIR_INLINE 1
+#endif
+#endif
+
+/* WEIR_HEAD_1. Everything but a refusal of one token, and the taking of one. [hot] */
+WEIR_API weir_status weir_try_acquire_head1(weir_limit *limit, uint32_t n);
+/* WEIR_HEAD_1. What is due now and then after a refusal that the caller has counted. [hot] */
+WEIR_API weir_status weir_refused_head1(weir_limit *limit);
+
+#ifdef WEIR_INLINE
+
+#define WEIR_HEAD_CPUS 256
+
+/* The library's words, as another translation unit may see them. */
+typedef uint64_t __attribute__((__may_alias__)) weir_word;
+typedef uint32_t __attribute__((__may_alias__)) weir_half;
+
+struct weir_limit_head {
+  weir_word expected;             /* the hot word of the slot that the handle is bound to */
+  const weir_word *hot;           /* what it is now; bits: 1 in use, 2 striped, 4 has a reserve */
+  weir_word *bucket;              /* tokens; 128 bytes on: epoch and closed */
+  weir_word *stripes;             /* one of 128 bytes a CPU: taken, granted */
+  weir_half stripe_cpus;          /* 0: none that can be used here */
+  weir_half form;                 /* 1, for debuggers */
+  weir_word dry_beat;             /* the heartbeat under which the bucket is dry; or 0 */
+  const weir_word *beat;          /* the agent's heartbeat now */
+  weir_word reserved[9];
+  weir_word *lanes[WEIR_HEAD_CPUS]; /* counters of refusals, or NULL */
+} __attribute__((__may_alias__));
+
+/* A restartable sequence: the kernel sends the thread to the handler when it was interrupted
+ * between 1 and 2, before the last instruction, which alone has an effect. The tables belong to the
+ * section group of the function, so that they go when it goes. */
+#define WEIR_SEQUENCE_BEGIN_ \
+  ".pushsection __rseq_cs, \"aw?\"\n\t" \
+  ".balign 32\n\t" \
+  "77:\n\t" \
+  ".long 0, 0\n\t" \
+  ".quad 1f, (2f - 1f), 4f\n\t" \
+  ".popsection\n\t" \
+  "leaq 77b(%%rip), %%rax\n\t" \
+  "movq %%rax, %%fs:8(%[area])\n\t" \
+  "1:\n\t"
+#define WEIR_SEQUENCE_END_ \
+  "2:\n\t" \
+  ".pushsection __rseq_failure, \"ax?\"\n\t" \
+  ".byte 0x0f, 0xb9, 0x3d\n\t" \
+  ".long 0x53053053\n\t" \
+  "4:\n\t" \
+  "jmp %l[aside]\n\t" \
+  ".popsection\n\t"
+
+/* The kernel reads the table after the sequence too, when the thread is next interrupted, and
+ * kills it if the table is gone. What may be unloaded must not leave its table there. */
+#if defined(__PIC__) && !defined(__PIE__) && !defined(WEIR_STAYS_LOADED)
+#define WEIR_SEQUENCE_LEAVE_(area) \
+  __asm__ __volatile__("movq $0, %%fs:8(%0)" : : "r"(area) : "memory")
+#else
+#define WEIR_SEQUENCE_LEAVE_(area) ((void)(area))
+#endif
+
+#ifdef __cplusplus
+#define WEIR_INLINE_ inline __attribute__((__always_inline__))
+#else
+#define WEIR_INLINE_ static inline __attribute__((__always_inline__, __unused__))
+#endif
+
+/* Where the thread's rseq area lies from its thread pointer. Not volatile: it never changes. */
+WEIR_INLINE_ ptrdiff_t weir_rseq_area(void) {
+  ptrdiff_t area;
+  __asm__("movq __rseq_offset@GOTPCREL(%%rip), %0\n\tmovq (%0), %0" : "=r"(area));
+  return area;
+}
+
+/* The order of the branches is for refusals, then for stripes: both are shorter than a jump's worth
+ * of the locked subtraction that the third way ends with. */
+WEIR_INLINE_ weir_status weir_try_acquire_inline(weir_limit *limit, uint32_t n) {
+  const struct weir_limit_head *head = (const struct weir_limit_head *)(const void *)limit;
+  const ptrdiff_t area = weir_rseq_area();
+  uint64_t dry, expected;
+  if (__builtin_expect(n != 1 || limit == NULL, 0)) return weir_try_acquire_head1(limit, n);
+
+  /* acquire, all: what is read next is at least as new as the word that it is compared with. */
+  dry = __atomic_load_n(&head->dry_beat, __ATOMIC_ACQUIRE);
+  if (__builtin_expect(dry != 0, 1)) {
+    const weir_word *beat = __atomic_load_n(&head->beat, __ATOMIC_RELAXED);
+    /* Under the same heartbeat: counts the refusal on this CPU's lane. One in 256 goes to the
+     * library, so that a heartbeat that has stopped is noticed. */
+    __asm__ goto("cmpq (%[beat]), %[dry]\n\t"
+                 "jne %l[fresh]\n\t" WEIR_SEQUENCE_BEGIN_
+                 "movl %%fs:4(%[area]), %%eax\n\t"
+                 "cmpl %[cpus], %%eax\n\t"
+                 "jae %l[aside]\n\t"
+                 "movq %c[lanes](%[head], %%rax, 8), %%rax\n\t"
+                 "testq %%rax, %%rax\n\t"
+                 "jz %l[aside]\n\t"
+                 "movq (%%rax), %%rcx\n\t"
+                 "incq %%rcx\n\t"
+                 "movq %%rcx, (%%rax)\n\t" WEIR_SEQUENCE_END_
+                 "testb %%cl, %%cl\n\t"
+                 "jz %l[due]\n\t"
+                 :
+                 : [area] "r"(area), [head] "r"(head), [dry] "r"(dry), [beat] "r"(beat),
+                   [cpus] "i"(WEIR_HEAD_CPUS),
+                   [lanes] "i"(offsetof(struct weir_limit_head, lanes))
+                 : "memory", "cc", "rax", "rcx"
+                 : aside, due, fresh);
+    WEIR_SEQUENCE_LEAVE_(area);
+    return WEIR_DENY;
+  }
+
+fresh:
+  expected = __atomic_load_n(&head->expected, __ATOMIC_ACQUIRE);
+  if (__builtin_expect(__atomic_load_n(__atomic_load_n(&head->hot, __ATOMIC_RELAXED),
+                                       __ATOMIC_RELAXED) != expected, 0))
+    return weir_try_acquire_head1(limit, 1);
+  if (__builtin_expect((expected & 6) == 2, 1)) {
+    /* From this CPU's stripe. */
+    __asm__ goto(WEIR_SEQUENCE_BEGIN_
+                 "movl %%fs:4(%[area]), %%eax\n\t"
+                 "cmpl %c[cpus](%[head]), %%eax\n\t"
+                 "jae %l[aside]\n\t"
+                 "shlq $7, %%rax\n\t"
+                 "addq %c[stripes](%[head]), %%rax\n\t"
+                 "movq (%%rax), %%rcx\n\t"
+                 "addq $1, %%rcx\n\t"
+                 "jc %l[aside]\n\t"
+                 "cmpq 8(%%rax), %%rcx\n\t"
+                 "ja %l[aside]\n\t"
+                 "movq %%rcx, (%%rax)\n\t" WEIR_SEQUENCE_END_
+                 :
+                 : [area] "r"(area), [head] "r"(head),
+                   [cpus] "i"(offsetof(struct weir_limit_head, stripe_cpus)),
+                   [stripes] "i"(offsetof(struct weir_limit_head, stripes))
+                 : "memory", "cc", "rax", "rcx"
+                 : aside);
+    WEIR_SEQUENCE_LEAVE_(area);
+    return WEIR_ALLOW;
+  }
+  if ((expected & 6) == 0) {
+    weir_word *bucket = __atomic_load_n(&head->bucket, __ATOMIC_RELAXED);
+    /* The gate: shut over nothing at all under this very epoch. */
+    const uint64_t epoch = __atomic_load_n(bucket + 16, __ATOMIC_ACQUIRE);
+    if (__builtin_expect(__atomic_load_n(bucket + 17, __ATOMIC_RELAXED) != epoch << 24, 1)) {
+      const uint64_t before = __atomic_fetch_sub(bucket, 1, __ATOMIC_RELAXED);
+      /* The count is in the lower 44 bits, with a bias of 2^42. A loser gives nothing back. */
+      if (__builtin_expect((before & 0xfffffffffffU) > 0x40000000000U, 1)) return WEIR_ALLOW;
+    }
+  }
+  return weir_try_acquire_head1(limit, 1);
+
+due:
+  WEIR_SEQUENCE_LEAVE_(area);
+  return weir_refused_head1(limit);
+aside:
+  WEIR_SEQUENCE_LEAVE_(area);
+  return weir_try_acquire_head1(limit, 1);
+}
+
+#define weir_try_acquire(...) weir_try_acquire_inline(__VA_ARGS__)
+
+#endif /* WEIR_INLINE */
 
 #ifdef __cplusplus
 }

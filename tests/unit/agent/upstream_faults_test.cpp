@@ -97,7 +97,11 @@ TEST_F(UpstreamFaults, ASilentServerCountsAsLateAfterTheTimeout) {
   EXPECT_EQ(host().upstream->counts().timeout_total, 1U);
   EXPECT_NEAR(rates(2000)[0], 200, 4) << "no call knows";
 
+  EXPECT_EQ(host().script.elsewhere.size(), 1U) << "it is left before the lease has ended";
+  EXPECT_EQ(host().lease("a").state, lease::LeaseState::live);
+  host().upstream->on_closed();
   cluster->silent = false;
+  cluster->connect(host());
   pass(2000);
   EXPECT_TRUE(host().upstream->answering());
   EXPECT_EQ(host().upstream->counts().timeout_total, 1U);

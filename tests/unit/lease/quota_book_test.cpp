@@ -22,6 +22,7 @@ struct Bench {
     options.edge_after = [](const QuotaConfig&, std::int64_t wall_ms) {
       return (wall_ms / 3'600'000 + 1) * 3'600'000;
     };
+    options.terms_of = [this](std::string_view) { return terms ? &*terms : nullptr; };
     book.emplace(options, now);
     book->mutants = mutants;
     book->set_wall(now / kMs, now);
@@ -124,6 +125,7 @@ struct Bench {
     pass(700 * kSecond);
   }
 
+  std::optional<QuotaTerms> terms;
   TimeNs now = 1000 * kSecond;
   std::optional<QuotaBook> book;
   std::map<std::string, QuotaLoaded> stored;
@@ -515,6 +517,64 @@ TEST(QuotaBook, IdleKeysAreUnloadedAndFewStay) {
   EXPECT_EQ(bench.book->stats().keys, 0U);
   EXPECT_EQ(bench.want(1, 1, 1).outcome, QuotaOutcome::granted) << "still known by its number";
   EXPECT_EQ(bench.record().remaining, 99);
+}
+
+TEST(QuotaBook, ChunksStayWithinTheBoundsOfTheirQuota) {
+  for (const bool mutant : {false, true}) {
+    QuotaBookMutants mutants;
+    mutants.no_chunk_bounds = mutant;
+    Bench bench(mutants);
+    bench.terms = QuotaTerms{};
+    bench.terms->chunk_min = 5;
+    bench.terms->chunk_max = 20;
+    bench.create(1000);
+
+    const Units least = bench.want(1, 1, 1).granted;
+    const Units most = bench.want(2, 1, 1, {}, 100).granted;
+    const Units needed = bench.want(3, 1, 50).granted;  // a need is met all the same
+
+    EXPECT_EQ(least, mutant ? 1 : 5);
+    EXPECT_EQ(most, mutant ? 200 : 20);
+    EXPECT_EQ(needed, 50);
+  }
+}
+
+TEST(QuotaBook, AKeyIsMadeAtItsFirstUseWhereTheQuotaIsForAll) {
+  Bench bench;
+  EXPECT_EQ(bench.want(1, 1, 1).outcome, QuotaOutcome::unknown_key);
+  bench.terms = QuotaTerms{};
+  EXPECT_EQ(bench.want(1, 2, 1).outcome, QuotaOutcome::unknown_key);
+  bench.terms->make_keys = true;
+  bench.terms->config.type = QuotaType::hybrid;
+  bench.terms->config.total = 100;
+  bench.terms->valid_ms = 60'000;
+
+  EXPECT_EQ(bench.want(1, 3, 10).granted, 10);
+
+  EXPECT_EQ(bench.record().total, 100);
+  EXPECT_EQ(bench.record().config.valid_until_wall_ms, bench.now / kMs + 60'000);
+  ASSERT_EQ(bench.events.size(), 2U);
+  EXPECT_EQ(bench.events[0].action, QuotaAction::create);
+  EXPECT_EQ(bench.events[0].host, "h1");
+}
+
+TEST(QuotaBook, AKeyThatWasDeletedIsNotMadeAgainByItsUse) {
+  for (const bool mutant : {false, true}) {
+    QuotaBookMutants mutants;
+    mutants.remake_deleted = mutant;
+    Bench bench(mutants);
+    bench.terms = QuotaTerms{};
+    bench.terms->make_keys = true;
+    bench.terms->config.total = 100;
+    ASSERT_EQ(bench.want(1, 1, 10).granted, 10);
+    QuotaChange remove;
+    remove.kind = QuotaChangeKind::remove;
+    ASSERT_EQ(bench.change(remove).outcome, QuotaChangeOutcome::done);
+
+    const QuotaOutcome outcome = bench.want(1, 2, 10).outcome;
+
+    EXPECT_EQ(outcome, mutant ? QuotaOutcome::granted : QuotaOutcome::unknown_key);
+  }
 }
 
 }  // namespace

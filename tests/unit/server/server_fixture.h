@@ -40,7 +40,8 @@ class ServerTest : public testing::Test {
            "']\n    limits: [" + limits + "]\n" + more;
   }
   bool start(const std::string& text) {
-    server_ = std::make_unique<TokenServer>(io, ServerOptions{.name = "s1", .version = "0"});
+    server_ = std::make_unique<TokenServer>(
+        io, ServerOptions{.name = "s1", .version = "0", .reconnect_ns = 0});
     const StartResult started = server_->start(parsed(text));
     EXPECT_EQ(started.error, "");
     if (!started) return false;

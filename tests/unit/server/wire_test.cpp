@@ -76,7 +76,7 @@ TEST(Wire, ARequestComesThroughWhole) {
 }
 
 TEST(Wire, AnAnswerComesThroughWhole) {
-  lease::Answer answer{5, 6, 7, lease::kSecond, 2 * lease::kSecond, 3, 12345, true, {}};
+  lease::Answer answer{5, 6, 7, lease::kSecond, 2 * lease::kSecond, 3, 12345, true, true, {}};
   answer.grants.push_back({1, {10, 20, 30, 40}, 50, 60, 70});
   v1::ToAgent message;
   to_wire(answer, *message.mutable_answer());
@@ -92,6 +92,7 @@ TEST(Wire, AnAnswerComesThroughWhole) {
   EXPECT_EQ(out.refresh_ns, 3);
   EXPECT_EQ(out.server_ns, 12345);
   EXPECT_TRUE(out.busy);
+  EXPECT_TRUE(out.learning);
   ASSERT_EQ(out.grants.size(), 1U);
   EXPECT_EQ(out.grants[0].terms, answer.grants[0].terms);
   EXPECT_EQ(out.grants[0].fill, 50);
@@ -150,7 +151,7 @@ TEST(Wire, CrookedColumnsAreRefused) {
   EXPECT_TRUE(refuses([](v1::Request& m) { m.clear_refused_total(); }));
 
   v1::Answer answer;
-  to_wire(lease::Answer{1, 2, 3, 4, 5, 6, 7, false, {{1, {}, 2, 3, 4}}}, answer);
+  to_wire(lease::Answer{1, 2, 3, 4, 5, 6, 7, false, false, {{1, {}, 2, 3, 4}}}, answer);
   answer.add_hosts(1);
   lease::Answer answer_out;
   EXPECT_FALSE(from_wire(answer, answer_out));

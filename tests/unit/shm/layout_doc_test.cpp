@@ -24,6 +24,7 @@
 #include "shm/frame.h"
 #include "shm/layout.h"
 #include "shm/office.h"
+#include "shm/toolkit.h"
 
 namespace weir::shm {
 namespace {
@@ -46,6 +47,14 @@ using Row = std::vector<std::string>;
 #define WEIR_FIELD(name, field) \
   all[#name].fields[#field] = {offsetof(name, field), sizeof(name::field)}
 
+}  // namespace
+}  // namespace weir::shm
+
+#include "tests/unit/shm/toolkit_fields.h"
+
+namespace weir::shm {
+namespace {
+
 void add_rules(Structs& all) {
   WEIR_STRUCT(RulesHeader);
   WEIR_FIELD(RulesHeader, magic);
@@ -59,6 +68,8 @@ void add_rules(Structs& all) {
   WEIR_FIELD(RulesHeader, limits_max);
   WEIR_FIELD(RulesHeader, rule_slot_bytes);
   WEIR_FIELD(RulesHeader, live_slot_bytes);
+  WEIR_FIELD(RulesHeader, resources_max);
+  WEIR_FIELD(RulesHeader, features_max);
   WEIR_FIELD(RulesHeader, reserved0);
   WEIR_FIELD(RulesHeader, heartbeat_mono_ns);
   WEIR_FIELD(RulesHeader, table_flip);
@@ -131,6 +142,9 @@ void add_counters(Structs& all) {
   WEIR_FIELD(CountersHeader, stripe_sets);
   WEIR_FIELD(CountersHeader, waiters);
   WEIR_FIELD(CountersHeader, lane_sets);
+  WEIR_FIELD(CountersHeader, resources_max);
+  WEIR_FIELD(CountersHeader, processes_max);
+  WEIR_FIELD(CountersHeader, holders_max);
   WEIR_FIELD(CountersHeader, reserved0);
   WEIR_FIELD(CountersHeader, office);
   WEIR_FIELD(CountersHeader, reserved1);
@@ -178,6 +192,7 @@ Structs compiled() {
   add_slots(all);
   add_counters(all);
   add_frame(all);
+  add_toolkit(all);
   return all;
 }
 
@@ -202,7 +217,13 @@ std::map<std::string, std::uint64_t> compiled_constants() {
           WEIR_CONSTANT(kLevelMax),        WEIR_CONSTANT(kFrameMagic),
           WEIR_CONSTANT(kFrameBytes),      WEIR_CONSTANT(kLaneSetsMax),
           WEIR_CONSTANT(kLaneSets),        WEIR_CONSTANT(kLaneRefused),
-          WEIR_CONSTANT(kLaneRetried),     WEIR_CONSTANT(kLaneExtra)};
+          WEIR_CONSTANT(kLaneRetried),     WEIR_CONSTANT(kLaneExtra),
+          WEIR_CONSTANT(kResourcesMax),    WEIR_CONSTANT(kFeaturesMax),
+          WEIR_CONSTANT(kProcessesMax),    WEIR_CONSTANT(kHoldersMax),
+          WEIR_CONSTANT(kPermitsMax),      WEIR_CONSTANT(kToolActive),
+          WEIR_CONSTANT(kToolConcurrency), WEIR_CONSTANT(kToolShed),
+          WEIR_CONSTANT(kToolBreaker),     WEIR_CONSTANT(kToolThrottle),
+          WEIR_CONSTANT(kToolRetry)};
 }
 
 std::map<std::string, std::uint64_t> compiled_values() {
@@ -228,6 +249,11 @@ std::map<std::string, std::uint64_t> compiled_values() {
           WEIR_VALUE(FrameType, refuse),
           WEIR_VALUE(FrameType, doorbell),
           WEIR_VALUE(FrameType, wait),
+          WEIR_VALUE(FrameType, hold),
+          WEIR_VALUE(ProcessState, free),
+          WEIR_VALUE(ProcessState, claiming),
+          WEIR_VALUE(ProcessState, live),
+          WEIR_VALUE(ProcessState, reaping),
           WEIR_VALUE(Refusal, none),
           WEIR_VALUE(Refusal, not_allowed),
           WEIR_VALUE(Refusal, too_many),
@@ -376,6 +402,10 @@ TEST(LayoutDoc, StatesEveryFieldWhereItIs) {
 TEST(LayoutDoc, KnowsEveryFieldOfTheHeaders) {
   auto declared_fields = declared(read_text("shm/layout.h"));
   declared_fields.merge(declared(read_text("shm/frame.h")));
+  declared_fields.merge(declared(read_text("shm/toolkit.h")));
+  // These two are values of this process, not bytes that are shared.
+  EXPECT_EQ(declared_fields.erase("HolderClaim"), 1U);
+  EXPECT_EQ(declared_fields.erase("OutcomeTotals"), 1U);
 
   EXPECT_EQ(declared_fields, names_of(compiled()));
 }
@@ -411,7 +441,8 @@ TEST(LayoutDoc, StatesTheConstantsAndValues) {
 TEST(LayoutDoc, KnowsEveryConstantOfTheLayout) {
   const auto known = compiled_constants();
   const std::string text = read_text("shm/layout.h") + read_text("shm/frame.h") +
-                           read_text("shm/book.h") + read_text("shm/office.h");
+                           read_text("shm/book.h") + read_text("shm/office.h") +
+                           read_text("shm/toolkit.h");
   const std::regex constant("\ninline constexpr [\\w:]+ (k\\w+) =");
   for (std::sregex_iterator it(text.begin(), text.end(), constant), end; it != end; ++it)
     EXPECT_TRUE(known.contains(it->str(1))) << it->str(1) << " is not in LAYOUT.md";
@@ -451,6 +482,42 @@ TEST(LayoutDoc, StatesWhereThingsLie) {
     EXPECT_EQ(number(row[6]), g.set_offset(2));
     EXPECT_EQ(number(row[7]), g.bytes_with_sets());
   }
+}
+
+TEST(LayoutDoc, StatesWhereTheToolkitLies) {
+  const std::string text = read_text("shm/LAYOUT.md");
+  const auto rules = rows_under(text, {"toolkit begins at"});
+  const auto counters = rows_under(text, {"counters begin at"});
+  ASSERT_TRUE(rules.size() >= 3 && counters.size() >= 3);
+  const auto count = [](const Row& row, std::size_t i) {
+    return static_cast<std::uint32_t>(number(row[i]));
+  };
+  for (const Row& row : rules) {
+    const ToolkitGeometry g{.resources_max = count(row, 1),
+                            .features_max = count(row, 2),
+                            .rules_begin = number(row[0])};
+    EXPECT_EQ(number(row[3]), g.feature_offset());
+    EXPECT_EQ(number(row[4]), g.rules_bytes());
+  }
+  for (const Row& row : counters) {
+    const ToolkitGeometry g{.resources_max = count(row, 1),
+                            .processes_max = count(row, 3),
+                            .holders_max = count(row, 4),
+                            .cpus = count(row, 2),
+                            .counters_begin = number(row[0])};
+    EXPECT_EQ(number(row[5]), g.lane_offset());
+    EXPECT_EQ(number(row[6]), g.process_offset());
+    EXPECT_EQ(number(row[7]), g.holder_offset());
+    EXPECT_EQ(number(row[8]), g.counters_bytes());
+  }
+  for (const Row& row : rows_under(text, {"process slot", "its generation"}))
+    EXPECT_EQ(number(row[4]), holder_claim({.process = count(row, 0),
+                                            .process_generation = count(row, 1),
+                                            .resource = count(row, 2),
+                                            .resource_generation = count(row, 3)}));
+  for (const Row& row : rows_under(text, {"pid", "process generation"}))
+    EXPECT_EQ(number(row[3]),
+              process_word(count(row, 0), count(row, 1), static_cast<ProcessState>(count(row, 2))));
 }
 
 TEST(LayoutDoc, StatesTheEncodings) {

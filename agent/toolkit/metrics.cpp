@@ -1,0 +1,117 @@
+#include "agent/toolkit/metrics.h"
+
+#include <prometheus/metric_family.h>
+
+#include "agent/toolkit/toolkit.h"
+#include "daemon/http/text_page.h"
+#include "daemon/log/printable.h"
+
+namespace weir::agent {
+
+namespace {
+
+using prometheus::ClientMetric;
+using prometheus::MetricFamily;
+using prometheus::MetricType;
+using Toolkits = std::vector<std::pair<std::string, const Toolkit*>>;
+using Labels = std::vector<ClientMetric::Label>;
+
+void add_sample(MetricFamily& family, Labels labels, double value) {
+  ClientMetric& metric = family.metric.emplace_back();
+  metric.label = std::move(labels);
+  metric.counter.value = value;
+  metric.gauge.value = value;
+}
+
+// One family with a sample for each resource.
+template <class ValueOf>
+void add(std::vector<MetricFamily>& page, const Toolkits& toolkits, MetricType type,
+         const char* name, const char* help, ValueOf value_of) {
+  MetricFamily family{name, help, type, {}};
+  for (const auto& [domain, toolkit] : toolkits)
+    for (const auto& resource : toolkit->resources())
+      add_sample(family, {{"domain", printable(domain)}, {"resource", printable(resource->name())}},
+                 static_cast<double>(value_of(*resource)));
+  if (!family.metric.empty()) page.push_back(std::move(family));
+}
+
+void add_refusals(std::vector<MetricFamily>& page, const Toolkits& toolkits) {
+  MetricFamily family{"weir_resource_refused_total",
+                      "Calls that were refused, by which tool.",
+                      MetricType::Counter,
+                      {}};
+  for (const auto& [domain, toolkit] : toolkits)
+    for (const auto& resource : toolkit->resources()) {
+      const shm::OutcomeTotals& totals = resource->totals();
+      std::uint64_t shed = 0;
+      for (const std::uint64_t each : totals.refused)
+        shed += each;
+      const std::pair<const char*, std::uint64_t> tools[] = {{"concurrency", totals.full},
+                                                             {"shed", shed},
+                                                             {"breaker", totals.broken},
+                                                             {"throttle", totals.throttled}};
+      for (const auto& [tool, count] : tools)
+        add_sample(family,
+                   {{"domain", printable(domain)},
+                    {"resource", printable(resource->name())},
+                    {"tool", tool}},
+                   static_cast<double>(count));
+    }
+  if (!family.metric.empty()) page.push_back(std::move(family));
+}
+
+void add_levels(std::vector<MetricFamily>& page, const Toolkits& toolkits) {
+  MetricFamily family{
+      "weir_degrade_level", "The level in force; 0: nothing is given up.", MetricType::Gauge, {}};
+  for (const auto& [domain, toolkit] : toolkits)
+    for (const DegradeState& state : toolkit->degrades())
+      add_sample(family, {{"domain", printable(domain)}, {"name", printable(state.config.name)}},
+                 static_cast<double>(state.level));
+  if (!family.metric.empty()) page.push_back(std::move(family));
+}
+
+}  // namespace
+
+std::string render_toolkit_metrics(const Toolkits& toolkits) {
+  std::vector<MetricFamily> page;
+  const auto gauge = [&](const char* name, const char* help, auto value_of) {
+    add(page, toolkits, MetricType::Gauge, name, help, value_of);
+  };
+  const auto counter = [&](const char* name, const char* help, auto value_of) {
+    add(page, toolkits, MetricType::Counter, name, help, value_of);
+  };
+  gauge("weir_resource_in_flight", "Calls in flight on this host.",
+        [](const Resource& r) { return r.figures().in_flight; });
+  gauge("weir_resource_concurrency_limit", "Permits of this host; 0: no such limit.",
+        [](const Resource& r) { return r.config().concurrency.max; });
+  gauge("weir_resource_shedding", "Whether the resource sheds at the moment.",
+        [](const Resource& r) { return r.figures().shedding ? 1 : 0; });
+  gauge("weir_resource_shed_limit", "In flight from which on the shedder refuses; 0: none.",
+        [](const Resource& r) { return r.figures().limit; });
+  gauge("weir_resource_blind", "Whether the shedder has no signal to go by.",
+        [](const Resource& r) { return r.figures().blind ? 1 : 0; });
+  gauge("weir_resource_response_seconds", "Mean response of the last second; 0: there was none.",
+        [](const Resource& r) { return r.figures().response_ns / 1e9; });
+  gauge("weir_resource_breaker_state",
+        "0 closed, 1 open, 2 probing, 3 forced open, 4 forced closed.",
+        [](const Resource& r) { return static_cast<int>(r.breaker_state()); });
+  gauge("weir_resource_throttle_ratio", "Share of the calls that the throttle refuses.",
+        [](const Resource& r) { return r.throttle_share() / 65'535.0; });
+  gauge("weir_resource_retries_left", "Retries left in the budget.",
+        [](const Resource& r) { return r.retry_level(); });
+  counter("weir_resource_succeeded_total", "Calls that ended well.",
+          [](const Resource& r) { return r.totals().succeeded; });
+  counter("weir_resource_failed_total", "Calls that failed.",
+          [](const Resource& r) { return r.totals().failed; });
+  add_refusals(page, toolkits);
+  counter("weir_resource_breaker_trips_total", "Openings by the share of failed or slow calls.",
+          [](const Resource& r) { return r.trips_total(); });
+  counter("weir_resource_expired_total", "Permits that hung holders lost.",
+          [](const Resource& r) { return r.expired_total(); });
+  counter("weir_resource_forged_total", "Shared figures that could not be true and were cut.",
+          [](const Resource& r) { return r.forged_total(); });
+  add_levels(page, toolkits);
+  return page.empty() ? std::string() : to_text(page);
+}
+
+}  // namespace weir::agent

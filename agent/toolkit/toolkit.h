@@ -1,0 +1,113 @@
+// The agent's part of the availability toolkit of one domain: says in the rules segment what
+// applies to each resource, reads what the clients counted, decides, and takes back what the dead
+// held. Policy alone: the time and the CPU's sample are passed in.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "adaptive/degrade.h"
+#include "adaptive/shedder.h"
+#include "agent/cpu/sample.h"
+#include "agent/toolkit/resource.h"
+#include "rules/parse.h"
+#include "shm/fd.h"
+#include "shm/toolkit.h"
+#include "shm/toolkit_reap.h"
+
+namespace weir::agent {
+
+inline constexpr std::uint32_t kFeaturesMax = 128;
+inline constexpr std::uint32_t kHolderCells = 16'384;
+inline constexpr std::int64_t kToolkitStepNs = 20'000'000;
+// Where a look at all lanes costs more than a tick should.
+inline constexpr std::int64_t kToolkitSlowStepNs = 100'000'000;
+inline constexpr std::size_t kToolkitLanesFast = 4096;
+inline constexpr std::int64_t kRecountStepNs = 100'000'000;
+inline constexpr std::int64_t kReapStepNs = 1'000'000'000;
+// A connection ended and its process did not: it has closed it, and keeps what it holds.
+inline constexpr std::int64_t kDyingNs = 1'000'000'000;
+
+struct DegradeState {
+  DegradeConfig config;
+  adaptive::Degrader degrader{adaptive::DegradeOptions{}};
+  std::optional<std::uint32_t> forced;
+  std::size_t level = 0;
+};
+
+class Toolkit {
+ public:
+  // `view` is of segments that this process may write.
+  explicit Toolkit(const shm::ToolkitView& view);
+
+  // Puts the resources and levels of a checked rule in force. What keeps its name keeps its place,
+  // what it has learnt, and a state that an operator forced. False when there are too few places.
+  bool publish(const DomainRule& rule, std::int64_t now_ns);
+  bool active() const noexcept { return !resources_.empty() || !degrades_.empty(); }
+  // Whether somebody uses a resource; so long the agent must not sleep.
+  bool tick(std::int64_t now_ns);
+  // A figure that is absent is not measured. Best each 100 ms.
+  void on_sample(std::int64_t now_ns, const CpuSample& sample);
+
+  // The process that holds this slot is at the other end of a connection that has ended. `pidfd`
+  // may be empty, where the kernel has none.
+  void connection_ended(std::uint32_t slot, std::uint64_t owner, shm::Fd pidfd,
+                        std::int64_t now_ns);
+  // Whether a process of that number may say that a slot is its own.
+  bool owns(std::uint32_t slot, std::uint32_t generation, std::int64_t pid) const;
+
+  // closed lets go. False: no such resource, or it has no breaker.
+  bool force_breaker(const std::string& name, adaptive::BreakerState state, std::int64_t now_ns);
+  // Nothing: by the signal again. False: no such entry or level.
+  bool force_level(const std::string& name, std::optional<std::uint32_t> level,
+                   std::int64_t now_ns);
+
+  const std::vector<std::unique_ptr<Resource>>& resources() const { return resources_; }
+  const std::vector<DegradeState>& degrades() const { return degrades_; }
+  const shm::ToolkitView& view() const { return view_; }
+  std::uint64_t reaped_total() const { return reaped_total_; }
+  std::uint64_t expired_total() const { return expired_total_; }
+
+ private:
+  struct Dying {
+    std::uint32_t slot = 0;
+    std::uint64_t owner = 0;
+    shm::Fd pidfd;
+    std::int64_t until_ns = 0;
+  };
+
+  int place_for(const std::string& name) const;
+  void publish_degrades(const DomainRule& rule, std::int64_t now_ns);
+  double signal_of(const DegradeState& state) const;
+  void tick_degrades(std::int64_t now_ns);
+  void reap_dying(std::int64_t now_ns);
+  void expire_leases(std::int64_t now_ns);
+  void note(const shm::Reaped& reaped);
+  shm::FeatureRule& feature(std::uint32_t index) const;
+
+  shm::ToolkitView view_;
+  std::uint64_t own_namespace_ = 0;
+  std::vector<std::string> names_;  // by place; whose it was last
+  std::vector<std::unique_ptr<Resource>> resources_;
+  std::vector<DegradeState> degrades_;
+  std::vector<std::string> feature_names_;
+  std::vector<std::pair<std::uint32_t, std::size_t>> features_;  // place, entry
+  std::vector<Dying> dying_;
+  std::vector<shm::LeaseWatch> watches_;
+  adaptive::Signal signal_;
+  std::int64_t next_ns_ = 0;
+  std::int64_t next_recount_ns_ = 0;
+  std::int64_t next_reap_ns_ = 0;
+  std::int64_t next_lease_ns_ = 0;
+  std::size_t recount_at_ = 0;
+  std::uint64_t reaped_total_ = 0;
+  std::uint64_t expired_total_ = 0;
+  bool leased_ = false;
+  bool busy_ = false;
+};
+
+}  // namespace weir::agent

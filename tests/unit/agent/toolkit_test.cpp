@@ -1,0 +1,245 @@
+// The agent's part of the toolkit over real segments, with a clock that the test owns. What clients
+// do is written into the shared words as they would.
+#include "agent/toolkit/toolkit.h"
+
+#include <gtest/gtest.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "adaptive/breaker.h"
+#include "adaptive/in_flight.h"
+#include "agent/domain.h"
+
+namespace weir::agent {
+namespace {
+
+using adaptive::BreakerState;
+
+constexpr std::int64_t kMs = 1'000'000;
+
+class ToolkitTest : public testing::Test {
+ protected:
+  void serve(const std::string& text) {
+    rule_ = parsed(text);
+    DomainOptions options;
+    options.limits_max = 8;
+    options.clients_max = 16;
+    options.cpus = 2;
+    auto made = Domain::make(rule_, options, clocks(), 7, {});
+    ASSERT_TRUE(made);
+    domain_ = std::move(*made);
+    ASSERT_NE(domain_->toolkit(), nullptr);
+    ASSERT_TRUE(domain_->publish(rule_));
+  }
+  DomainRule parsed(const std::string& text) {
+    const ParseResult result = parse_rules("version: 1\n" + text, "rules.yaml");
+    EXPECT_TRUE(result.ok()) << (result.ok() ? "" : to_string(result.problems.front()));
+    return result.ok() ? result.rules->domains.at(0) : DomainRule{};
+  }
+  Clocks clocks() {
+    return {[this] { return now_; }, [] { return std::int64_t{1'700'000'000}; }};
+  }
+  Toolkit& toolkit() { return *domain_->toolkit(); }
+  const shm::ToolkitView& view() { return toolkit().view(); }
+  std::uint32_t place(const char* name) {
+    const std::int32_t found = shm::find_resource(view(), name);
+    EXPECT_GE(found, 0) << name;
+    return static_cast<std::uint32_t>(std::max(found, 0));
+  }
+  void pass(std::int64_t span_ns) {
+    for (const std::int64_t end = now_ + span_ns; now_ < end;) {
+      now_ += 20 * kMs;
+      (void)toolkit().tick(now_);
+    }
+  }
+  std::uint64_t breaker() { return view().counter(place("db")).breaker.load(); }
+  BreakerState state() { return adaptive::breaker_fields(breaker()).state; }
+
+  std::int64_t now_ = 1'000'000'000'000;
+  DomainRule rule_;
+  std::unique_ptr<Domain> domain_;
+};
+
+TEST_F(ToolkitTest, PublishesWhatTheRulesSay) {
+  serve(
+      "resources:\n"
+      "  - name: db\n"
+      "    concurrency: {max: 200, lease: 60s, priority: {sheddable: 20%}, tenants: [{name: t, "
+      "max: 50}]}\n"
+      "    breaker: {consecutive: 7, growth: 1.5}\n");
+  const shm::ResourceRule& db = view().rule(place("db"));
+  EXPECT_EQ(db.hot.load() & 0xffffffffU,
+            shm::kToolActive | shm::kToolConcurrency | shm::kToolBreaker);
+  EXPECT_EQ(db.concurrency.load(), 200U);
+  EXPECT_EQ(db.class_reserve[3].load(), 40U);
+  EXPECT_EQ(db.class_reserve[1].load(), 0U);
+  EXPECT_EQ(db.lease_ns.load(), 60'000'000'000U);
+  EXPECT_EQ(db.breaker_consecutive.load(), 7U);
+  EXPECT_EQ(db.breaker_growth_permille.load(), 1500U);
+  EXPECT_EQ(db.config_version.load() % 2, 0U);
+  EXPECT_EQ(view().rule(place("db/t")).concurrency.load(), 50U);
+}
+
+TEST_F(ToolkitTest, ALimitChangesLiveAndWhatGoesIsGone) {
+  serve("resources: [{name: db, concurrency: 200}, {name: old, concurrency: 1}]\n");
+  const std::uint32_t before = place("db");
+  const std::uint64_t hot = view().rule(before).hot.load();
+  const DomainRule next =
+      parsed("resources: [{name: new, concurrency: 3}, {name: db, concurrency: 20}]\n");
+  ASSERT_TRUE(domain_->publish(next));
+  EXPECT_EQ(place("db"), before);
+  EXPECT_EQ(view().rule(before).hot.load(), hot);
+  EXPECT_EQ(view().rule(before).concurrency.load(), 20U);
+  EXPECT_EQ(shm::find_resource(view(), "old"), -1);
+  EXPECT_EQ(view().rule(place("new")).concurrency.load(), 3U);
+}
+
+TEST_F(ToolkitTest, ADomainWithoutResourcesDoesNothing) {
+  serve("limits: [{name: a, rate: 1/s}]\n");
+  EXPECT_FALSE(toolkit().active());
+  EXPECT_FALSE(toolkit().tick(now_));
+}
+
+TEST_F(ToolkitTest, FailuresOfAllProcessesTogetherOpenTheBreaker) {
+  serve("resources: [{name: db, breaker: {volume: 20, error_rate: 50%}}]\n");
+  // Ten failures and nine successes a lane, as if of two processes: each alone is below the volume.
+  for (std::uint32_t cpu = 0; cpu < 2; ++cpu) {
+    view().lane(cpu, place("db")).failed += 6;
+    view().lane(cpu, place("db")).succeeded += 3;
+  }
+  pass(1'200 * kMs);
+  EXPECT_EQ(state(), BreakerState::closed) << "below the volume";
+  view().lane(0, place("db")).failed += 4;
+  pass(1'200 * kMs);
+  EXPECT_EQ(state(), BreakerState::open);
+  EXPECT_EQ(toolkit().resources()[0]->trips_total(), 1U);
+}
+
+TEST_F(ToolkitTest, AnOperatorForcesABreakerAndNobodyElseDoes) {
+  serve("resources: [{name: db, breaker: states}]\n");
+  ASSERT_TRUE(toolkit().force_breaker("db", BreakerState::forced_open, now_));
+  EXPECT_EQ(state(), BreakerState::forced_open);
+  EXPECT_EQ(view().rule(place("db")).forced_state.load(),
+            static_cast<std::uint32_t>(BreakerState::forced_open));
+  // A client writes over it.
+  view().counter(place("db")).breaker = 0;
+  pass(40 * kMs);
+  EXPECT_EQ(state(), BreakerState::forced_open);
+  ASSERT_TRUE(toolkit().force_breaker("db", BreakerState::closed, now_));
+  EXPECT_EQ(state(), BreakerState::closed);
+  // And a client that forges the state of an operator is put right.
+  view().counter(place("db")).breaker = adaptive::breaker_force(0, BreakerState::forced_open, now_);
+  pass(40 * kMs);
+  EXPECT_EQ(state(), BreakerState::closed);
+  EXPECT_FALSE(toolkit().force_breaker("none", BreakerState::forced_open, now_));
+}
+
+TEST_F(ToolkitTest, RetriesAreATenthOfTheRequestsAndTheFloorIsTheHosts) {
+  serve("resources: [{name: db, retry_budget: {percent: 10%, floor: 1/s}}]\n");
+  shm::A64& tokens = view().counter(place("db")).retry_tokens;
+  view().lane(0, place("db")).passed[1] += 1000;
+  pass(200 * kMs);
+  const std::uint64_t level = tokens.load();
+  EXPECT_GE(level, 100U);
+  EXPECT_LE(level, 111U) << "100, and the floor of at most ten seconds";
+  tokens -= 50;
+  pass(40 * kMs);
+  EXPECT_LE(tokens.load(), level - 50 + 1);
+  tokens = 1'000'000;  // forged
+  pass(40 * kMs);
+  EXPECT_LE(tokens.load(), level);
+  EXPECT_GT(toolkit().resources()[0]->forged_total(), 0U);
+}
+
+TEST_F(ToolkitTest, AHotHostShedsAndABlindOneKeepsItsBulkhead) {
+  serve("resources: [{name: db, shed: {blind_limit: 9}}]\n");
+  pass(3'000 * kMs);  // no sample at all: blind
+  const shm::ResourceRule& db = view().rule(place("db"));
+  EXPECT_TRUE(toolkit().resources()[0]->figures().blind);
+  EXPECT_EQ(adaptive::shed_field(db.shed_limits.load(), adaptive::Criticality::sheddable), 10U);
+  CpuSample sample;
+  sample.usage_permille = 100;
+  sample.capacity_millicpus = 2000;
+  for (int i = 0; i < 40; ++i) {
+    toolkit().on_sample(now_, sample);
+    view().lane(0, place("db")).succeeded += 10;
+    view().lane(0, place("db")).succeeded_ns += 10 * 2 * kMs;
+    view().lane(0, place("db")).passed[3] += 10;
+    pass(100 * kMs);
+  }
+  EXPECT_FALSE(toolkit().resources()[0]->figures().blind);
+  EXPECT_FALSE(toolkit().resources()[0]->figures().shedding) << "a quiet host sheds nothing";
+  EXPECT_EQ(db.shed_refusals.load(), 0U);
+  sample.usage_permille = 1000;
+  for (int i = 0; i < 20; ++i) {
+    toolkit().on_sample(now_, sample);
+    view().lane(0, place("db")).succeeded += 100;
+    view().lane(0, place("db")).succeeded_ns += 100 * 20 * kMs;
+    view().lane(0, place("db")).passed[3] += 500;
+    view().counter(place("db")).in_flight = 400;
+    pass(100 * kMs);
+  }
+  EXPECT_TRUE(toolkit().resources()[0]->figures().shedding);
+  EXPECT_NE(db.shed_limits.load(), 0U);
+  EXPECT_EQ(db.shed_mono_ns.load(), now_);
+}
+
+TEST_F(ToolkitTest, LevelsFollowTheirSignalAndAnOperator) {
+  serve(
+      "degrade:\n"
+      "  - {name: shop, signal: cpu, hold: 1s, leave_hold: 1s, levels: [{enter: 80%, leave: 50%, "
+      "features: [extras]}, {enter: 95%, features: [search]}]}\n");
+  const auto off = [this](const char* name) {
+    const auto at = static_cast<std::uint32_t>(shm::find_feature(view(), name));
+    const shm::FeatureRule& f = view().feature(at);
+    return adaptive::degraded(f.degrade.load(), f.hot.load() & 0xffffffffU, 0);
+  };
+  CpuSample sample;
+  sample.usage_permille = 850;
+  toolkit().on_sample(now_, sample);
+  pass(500 * kMs);
+  EXPECT_FALSE(off("extras")) << "not yet for the hold time";
+  pass(700 * kMs);
+  EXPECT_TRUE(off("extras"));
+  EXPECT_FALSE(off("search"));
+  ASSERT_TRUE(toolkit().force_level("shop", 2, now_));
+  EXPECT_TRUE(off("search"));
+  EXPECT_FALSE(toolkit().force_level("shop", 3, now_));
+  ASSERT_TRUE(toolkit().force_level("shop", std::nullopt, now_));
+  EXPECT_FALSE(off("search"));
+  sample.usage_permille = 100;
+  toolkit().on_sample(now_, sample);
+  pass(1'500 * kMs);
+  EXPECT_FALSE(off("extras"));
+}
+
+// A process takes a permit and is killed: what it held is free as soon as its end is known.
+TEST_F(ToolkitTest, WhatADeadProcessHeldIsTakenBack) {
+  serve("resources: [{name: db, concurrency: 5}]\n");
+  const pid_t child = ::fork();
+  if (child == 0) ::_exit(0);
+  siginfo_t info{};
+  ASSERT_EQ(::waitid(P_PID, static_cast<id_t>(child), &info, WEXITED | WNOWAIT), 0);
+  std::uint64_t owner = 0;
+  const std::int32_t slot = shm::claim_process(view(), static_cast<std::uint32_t>(child), 0,
+                                               shm::own_pid_namespace(), now_, &owner);
+  ASSERT_GE(slot, 0);
+  const auto index = static_cast<std::uint32_t>(slot);
+  const shm::HolderClaim claim{index, shm::process_generation(owner), place("db"),
+                               toolkit().resources()[0]->generation()};
+  const std::int32_t cell = shm::claim_holder(view(), claim);
+  ASSERT_GE(cell, 0);
+  shm::HolderCell& holder = view().holder(static_cast<std::uint32_t>(cell));
+  holder.stripe = adaptive::stripe_entered(holder.stripe.load(), 1);
+  view().counter(place("db")).in_flight = 1;
+  EXPECT_TRUE(toolkit().owns(index, shm::process_generation(owner), child));
+  EXPECT_FALSE(toolkit().owns(index, shm::process_generation(owner), child + 1)) << "another's";
+
+  (void)::waitpid(child, nullptr, 0);
+  toolkit().connection_ended(index, owner, shm::Fd(), now_);
+  EXPECT_EQ(view().counter(place("db")).in_flight.load(), 0);
+  EXPECT_EQ(toolkit().reaped_total(), 1U);
+}
+
+}  // namespace
+}  // namespace weir::agent

@@ -1,0 +1,221 @@
+// The guard: what it asks, in which order, and that nothing stays taken when a later one refuses.
+#include <gtest/gtest.h>
+
+#include <cstring>
+
+#include "adaptive/breaker.h"
+#include "adaptive/shed_word.h"
+#include "tests/unit/client/toolkit_host.h"
+#include "weir/toolkit.hpp"
+
+namespace weir::test {
+namespace {
+
+constexpr std::uint32_t kApi = 0;
+
+struct GuardTest : ::testing::Test {
+  ToolkitHost host;
+  weir_client* client = nullptr;
+  weir_resource* api = nullptr;
+  weir_limit* limit = nullptr;
+
+  void SetUp() override {
+    host.rule(kApi).concurrency.store(2);
+    host.rule(kApi).breaker_consecutive.store(2);
+    host.rule(kApi).breaker_probe_ns.store(3'600'000'000'000);
+    host.publish(kApi, "api",
+                 shm::kToolConcurrency | shm::kToolShed | shm::kToolBreaker | shm::kToolThrottle);
+    client = host.client();
+    ASSERT_NE(client, nullptr);
+    ASSERT_EQ(weir_resource_get(client, "api", &api), WEIR_OK);
+    weir_limit_options options{};
+    options.struct_bytes = sizeof(options);
+    options.mode = WEIR_MODE_LOCAL;
+    options.amount = 3;
+    options.period_ns = 3'600'000'000'000;
+    options.burst = 3;
+    ASSERT_EQ(weir_limit_get(client, "limit", &options, &limit), WEIR_OK);
+  }
+  void TearDown() override { weir_close(client); }
+  std::uint64_t tokens() const {
+    std::uint64_t left = 0;
+    EXPECT_EQ(weir_peek(limit, &left), WEIR_OK);
+    return left;
+  }
+  adaptive::BreakerState state() const {
+    return adaptive::breaker_fields(host.view().counter(kApi).breaker.load()).state;
+  }
+  // An open breaker whose time is up: the next call may probe.
+  void open_and_due() {
+    host.view().counter(kApi).breaker.store(
+        adaptive::breaker_word({.state = adaptive::BreakerState::open}));
+  }
+};
+
+TEST_F(GuardTest, TakesEverythingAndGivesBackThePermit) {
+  const std::uint64_t before = tokens();
+  {
+    Guard guard({.resource = api, .limit = limit});
+    ASSERT_TRUE(guard) << guard.status().message();
+    EXPECT_EQ(host.total(kApi), 1);
+    EXPECT_EQ(tokens(), before - 1);
+    guard.succeeded();
+    EXPECT_EQ(host.total(kApi), 0);
+    guard.failed();  // a second word does nothing
+  }
+  const shm::OutcomeTotals seen = shm::outcome_totals(host.view(), kApi);
+  EXPECT_EQ(seen.asked[WEIR_CRITICAL], 1U);
+  EXPECT_EQ(seen.succeeded, 1U);
+  EXPECT_EQ(seen.failed, 0U);
+  EXPECT_GT(seen.succeeded_ns, 0U);
+}
+
+TEST_F(GuardTest, ALimitThatRefusesGivesThePermitBack) {
+  for (int i = 0; i < 3; ++i) {
+    Guard guard({.resource = api, .limit = limit});
+    EXPECT_TRUE(guard);
+  }
+  Guard guard({.resource = api, .limit = limit});
+  EXPECT_EQ(guard.status(), WEIR_DENY);
+  EXPECT_EQ(host.total(kApi), 0);
+}
+
+TEST_F(GuardTest, AFullBulkheadTakesNoToken) {
+  Entry one(api), two(api);
+  ASSERT_TRUE(one && two);
+  const std::uint64_t before = tokens();
+  Guard guard({.resource = api, .limit = limit});
+  EXPECT_EQ(guard.status(), WEIR_DENY_FULL);
+  EXPECT_EQ(tokens(), before);
+  two.leave();
+  EXPECT_TRUE(Guard({.resource = api}));
+}
+
+TEST_F(GuardTest, ASheddingHostTakesNoPermit) {
+  host.rule(kApi).shed_limits.store(adaptive::pack_classes({1, 1, 1, 1}));
+  Guard guard({.resource = api, .limit = limit});
+  EXPECT_EQ(guard.status(), WEIR_DENY_SHED);
+  EXPECT_EQ(host.total(kApi), 0);
+}
+
+TEST_F(GuardTest, AnOpenBreakerRefusesBeforeAnythingIsTaken) {
+  host.view().counter(kApi).breaker.store(
+      adaptive::breaker_force(0, adaptive::BreakerState::forced_open, 0));
+  const std::uint64_t before = tokens();
+  for (int i = 0; i < 100; ++i) {
+    Guard guard({.resource = api, .limit = limit});
+    EXPECT_EQ(guard.status(), WEIR_DENY_OPEN);
+  }
+  EXPECT_EQ(tokens(), before);
+  EXPECT_EQ(host.total(kApi), 0);
+  EXPECT_EQ(shm::outcome_totals(host.view(), kApi).broken, 100U);
+}
+
+TEST_F(GuardTest, TheProbeIsTakenLastAndNotByACallThatTheLimitRefuses) {
+  while (weir_try_acquire(limit, 1) == WEIR_ALLOW) {
+  }
+  open_and_due();
+  Guard refused({.resource = api, .limit = limit});
+  EXPECT_EQ(refused.status(), WEIR_DENY);
+  EXPECT_EQ(state(), adaptive::BreakerState::open) << "no probe was spent on it";
+  Guard probe({.resource = api});
+  EXPECT_TRUE(probe);
+  EXPECT_EQ(state(), adaptive::BreakerState::probing);
+  probe.succeeded();
+  EXPECT_EQ(state(), adaptive::BreakerState::closed);
+}
+
+TEST_F(GuardTest, WhoLosesTheProbeGivesTokensAndPermitBack) {
+  host.rule(kApi).concurrency.store(10);
+  open_and_due();
+  Guard probe({.resource = api});
+  ASSERT_TRUE(probe);
+  // Past the look, as if the other had taken the probe in between: the word is due, but the probe
+  // is under way, and its time is not.
+  Guard second({.resource = api, .limit = limit});
+  EXPECT_EQ(second.status(), WEIR_DENY_OPEN);
+  EXPECT_EQ(host.total(kApi), 1);
+}
+
+TEST_F(GuardTest, AGuardThatIsDroppedFreesTheProbe) {
+  open_and_due();
+  { Guard probe({.resource = api}); }
+  EXPECT_EQ(state(), adaptive::BreakerState::open);
+  EXPECT_TRUE(Guard({.resource = api}));
+}
+
+TEST_F(GuardTest, RefusesWhatCannotFinish) {
+  const Deadline deadline = Deadline::after(1'000'000'000);
+  EXPECT_TRUE(Guard({.deadline_mono_ns = deadline.at_mono_ns(), .expected_ns = 1000}));
+  Guard late(
+      {.resource = api, .deadline_mono_ns = deadline.at_mono_ns(), .expected_ns = 10'000'000'000});
+  EXPECT_EQ(late.status(), WEIR_DENY_DEADLINE);
+  EXPECT_EQ(Guard({.deadline_mono_ns = 1, .expected_ns = 0}).status(), WEIR_DENY_DEADLINE);
+  EXPECT_EQ(Guard({.deadline_mono_ns = deadline.at_mono_ns(), .expected_ns = UINT64_MAX}).status(),
+            WEIR_DENY_DEADLINE);
+}
+
+TEST_F(GuardTest, AMovedGuardLeavesOnce) {
+  host.rule(kApi).concurrency.store(10);
+  Guard one({.resource = api});
+  Guard two(std::move(one));
+  EXPECT_TRUE(two);
+  Guard three({.resource = api});
+  EXPECT_EQ(host.total(kApi), 2);
+  three = std::move(two);
+  EXPECT_EQ(host.total(kApi), 1);
+  three.succeeded();
+  EXPECT_EQ(host.total(kApi), 0);
+  Entry permit(api);
+  Entry other(std::move(permit));
+  EXPECT_EQ(host.total(kApi), 1);
+  permit = std::move(other);
+  EXPECT_EQ(host.total(kApi), 1);
+}
+
+TEST_F(GuardTest, TellsBalancersItsLoad) {
+  host.rule(kApi).requests_per_s_milli.store(1'500'000);
+  host.rule(kApi).errors_per_s_milli.store(2'500);
+  host.rule(kApi).shed_permille.store(500);
+  host.rule(kApi).figures_mono_ns.store(1);
+  Entry permit(api);
+  weir_load load{};
+  load.struct_bytes = sizeof(load);
+  ASSERT_EQ(weir_load_read(api, &load), WEIR_OK);
+  EXPECT_EQ(load.in_flight, 1.0);
+  EXPECT_EQ(load.limit, 2.0);
+  EXPECT_EQ(load.requests_per_second, 1500.0);
+  EXPECT_EQ(load.shed_share, 0.5);
+  EXPECT_LT(load.cpu_utilization, 0.0) << "never sampled is unknown";
+  EXPECT_EQ(load.utilization, 2.0) << "a host that sheds half is twice full";
+  char text[256];
+  std::size_t needed = 0;
+  ASSERT_EQ(weir_orca(api, WEIR_ORCA_TEXT, text, sizeof(text), &needed), WEIR_OK);
+  EXPECT_EQ(std::string(text),
+            "TEXT application_utilization=2, rps_fractional=1500, eps=2.5, "
+            "named_metrics.in_flight=1, named_metrics.limit=2, named_metrics.shed_share=0.5");
+  EXPECT_EQ(needed, std::strlen(text) + 1);
+  EXPECT_EQ(weir_orca(api, WEIR_ORCA_JSON, text, 5, &needed), WEIR_E_TOO_LARGE);
+  EXPECT_EQ(weir_orca(api, 7, text, sizeof(text), nullptr), WEIR_E_INVALID);
+  host.freeze();
+  ASSERT_EQ(weir_load_read(api, &load), WEIR_OK);
+  EXPECT_LT(load.requests_per_second, 0.0) << "figures of an agent that stopped are not known";
+  host.thaw();
+}
+
+TEST_F(GuardTest, RefusesNonsense) {
+  weir_guard guard{};
+  weir_guard_options options{};
+  EXPECT_EQ(weir_guard_begin(nullptr, &guard), WEIR_E_INVALID);
+  EXPECT_EQ(weir_guard_begin(&options, &guard), WEIR_E_INVALID) << "struct_bytes is 0";
+  options.struct_bytes = sizeof(options);
+  EXPECT_EQ(weir_guard_begin(&options, nullptr), WEIR_E_INVALID);
+  options.priority_class = 9;
+  EXPECT_EQ(weir_guard_begin(&options, &guard), WEIR_E_INVALID);
+  EXPECT_EQ(weir_guard_end(&guard, WEIR_DONE_OK), WEIR_OK);
+  EXPECT_EQ(weir_guard_end(&guard, 9), WEIR_E_INVALID);
+  EXPECT_EQ(weir_guard_end(nullptr, WEIR_DONE_OK), WEIR_E_INVALID);
+}
+
+}  // namespace
+}  // namespace weir::test
