@@ -25,14 +25,14 @@ class Window {
   // The cell that is being filled.
   Cell& at(TimeNs now_ns) noexcept {
     roll(now_ns);
-    return cells_[head_ % kCells];
+    return cells_[slot_of(head_)];
   }
 
   void roll(TimeNs now_ns) noexcept {
     const auto index = static_cast<std::uint64_t>(time_.at(now_ns) / cell_ns_);
     const std::uint64_t missed = std::min<std::uint64_t>(index - head_, kCells);
     for (std::uint64_t i = 1; i <= missed; ++i)
-      cells_[(head_ + i) % kCells] = Cell{};
+      cells_[slot_of(head_ + i)] = Cell{};
     // After a long gap the ring was cleared from the old head on; what counts is that it is clear.
     head_ = index;
   }
@@ -43,12 +43,12 @@ class Window {
   void each_complete(F&& f) const noexcept {
     const std::uint64_t count = complete();
     for (std::uint64_t i = count; i >= 1; --i)
-      f(cells_[(head_ - i) % kCells]);
+      f(cells_[slot_of(head_ - i)]);
   }
 
   // The complete cell that ended `back` cells ago; 0 is the newest. Needs back < complete().
   const Cell& newest(std::size_t back = 0) const noexcept {
-    return cells_[(head_ - 1 - back) % kCells];
+    return cells_[slot_of(head_ - 1 - back)];
   }
 
   // How many complete cells there are: fewer than kCells - 1 only right after the start.
@@ -56,12 +56,16 @@ class Window {
     return static_cast<std::size_t>(std::min<std::uint64_t>(head_, kCells - 1));
   }
   // The cell at a place of the ring, for tests of the rolling itself.
-  const Cell& place(std::size_t index) const noexcept { return cells_[index % kCells]; }
+  const Cell& place(std::size_t index) const noexcept { return cells_[slot_of(index)]; }
   std::size_t head() const noexcept { return static_cast<std::size_t>(head_ % kCells); }
   std::uint64_t rolled() const noexcept { return head_; }
   TimeNs cell_ns() const noexcept { return cell_ns_; }
 
  private:
+  static constexpr std::size_t slot_of(std::uint64_t number) noexcept {
+    return static_cast<std::size_t>(number % kCells);
+  }
+
   ForwardTime time_;
   TimeNs cell_ns_;
   std::uint64_t head_ = 0;

@@ -3,7 +3,9 @@
 //
 // Tried by hand, each fails: a license that is not compared with the heartbeat; one that never
 // sends every 256th refusal to the library; one that is given for striped limits; a lane that is
-// counted on twice when that call comes.
+// counted on twice when that call comes; a CPU that takes from another one's stripe.
+#include <sched.h>
+
 #include <atomic>
 #include <cstddef>
 #include <cstring>
@@ -191,6 +193,27 @@ TEST_F(Inline, NoLicenseIsGivenForStripes) {
   EXPECT_TRUE(eventually([&] { return refusals(1000) == 1000; }));
   (void)refusals(kMany);
   EXPECT_EQ(head_of(limit).dry_beat, 0U);
+}
+
+// A CPU that has no stripe takes from none: a number that is cut down to fit would be another
+// CPU's, whose sequence does not end when this one writes.
+TEST_F(Inline, ACpuWithoutAStripeTakesFromNoOther) {
+  start("name: /t, rate: 1/d, burst: 100000, stripes: on");
+  ASSERT_TRUE(eventually([&] { return admitted() && head_of(limit).stripe_cpus >= 1; }));
+  cpu_set_t second;
+  CPU_ZERO(&second);
+  CPU_SET(1, &second);
+  if (::sched_setaffinity(0, sizeof(second), &second) != 0) GTEST_SKIP() << "there is no CPU 1";
+
+  // As if the segments were made for a host of one CPU, and its stripe had tokens.
+  weir_word* const taken = head_of(limit).stripes;
+  weir_word* const granted = taken + 1;
+  const_cast<weir_limit_head&>(head_of(limit)).stripe_cpus = 1;
+  const std::uint64_t before = __atomic_load_n(taken, __ATOMIC_RELAXED);
+  __atomic_store_n(granted, before + 1000, __ATOMIC_RELAXED);
+  for (int i = 0; i < 100; ++i)
+    (void)weir_try_acquire(limit, 1);
+  EXPECT_EQ(__atomic_load_n(taken, __ATOMIC_RELAXED), before) << "taken from another's stripe";
 }
 
 // A thread that is stopped for ever by its agent's silence must not go on refusing by itself.
