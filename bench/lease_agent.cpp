@@ -57,7 +57,8 @@ double median_of(std::vector<double> values) {
 class ServerThread {
  public:
   explicit ServerThread(ServerRules rules) {
-    server_ = std::make_shared<server::TokenServer>(io_, server::ServerOptions{});
+    server_ = std::make_shared<server::TokenServer>(
+        io_, server::ServerOptions{.name = {}, .version = {}, .reconnect_ns = 0});
     started_ = static_cast<bool>(server_->start(rules));
     thread_ = std::thread([this] { io_.run(); });
   }

@@ -13,6 +13,8 @@
 #include <algorithm>
 #include <atomic>
 #include <boost/asio.hpp>
+#include <cstdio>
+#include <cstdlib>
 #include <cstring>
 #include <memory>
 #include <thread>
@@ -311,7 +313,10 @@ class Driver {
   bool read_answer(Line& line) {
     char buffer[65536];
     const ssize_t got = ::recv(line.fd, buffer, sizeof(buffer), 0);
-    if (got <= 0) return false;
+    if (got <= 0) {
+      std::fprintf(stderr, "bench: the server has closed a connection\n");
+      std::exit(1);
+    }
     line.in.append(buffer, static_cast<std::size_t>(got));
     if (line.expected != 0) {
       if (line.in.size() < line.expected) return false;
@@ -368,7 +373,9 @@ std::optional<LeaseRow> measure_lease_server(bool quick) {
   if (!rules) return std::nullopt;
   std::atomic<std::uint16_t> lease_port{0}, echo_port{0};
   LoopThread lease_thread([&](asio::io_context& io) {
-    auto server = std::make_shared<server::TokenServer>(io, server::ServerOptions{});
+    auto server = std::make_shared<server::TokenServer>(
+        io, server::ServerOptions{
+                .name = {}, .version = {}, .frames_per_s = 1'000'000, .reconnect_ns = 0});
     if (server->start(*rules)) lease_port = port_of(server->addresses().at(0));
     return server;
   });

@@ -145,6 +145,8 @@ std::string TokenServer::Impl::load_tls(const ServerRules& next,
 net::ListenerOptions TokenServer::Impl::listener_options(const ServerRules& next) const {
   net::ListenerOptions options;
   options.connections_max = options_.connections_max;
+  options.frames_per_s = options_.frames_per_s;
+  options.frames_burst = std::max(options.frames_burst, 2 * options_.frames_per_s);
   options.idle_close = std::chrono::milliseconds(next.idle_timeout_ms);
   return options;
 }

@@ -27,6 +27,7 @@ struct ServerOptions {
   std::string name;  // for people; empty: the host's
   std::string version;
   std::uint32_t connections_max = 20'000;
+  std::uint32_t frames_per_s = 200;  // of one connection; an agent needs a tenth of it
   // Agents that were cut off are back by then: their longest back-off, and connecting.
   std::int64_t reconnect_ns = 13'000'000'000;
   // Of the quotas and the audit log; none: hosts that ask for quotas are told that there are none.
