@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 
 #include <cerrno>
 #include <csignal>
@@ -96,6 +97,18 @@ TEST(Segment, WantOfMemoryIsAnErrorNow) {
   ASSERT_EQ(::setrlimit(RLIMIT_FSIZE, &before), 0);
   ASSERT_FALSE(made);
   EXPECT_EQ(made.error().os_error, EFBIG);
+}
+
+// And D1 from the other side: what was made has its memory already, before anybody touches it. A
+// file that was only made long would fail its first user with a signal.
+TEST(Segment, ItsMemoryIsThereBeforeAnybodyTouchesIt) {
+  constexpr std::size_t kBytes = 1024 * 1024;
+  const auto made = make_segment("weir.test", kBytes);
+  ASSERT_TRUE(made);
+  struct stat status {};
+  ASSERT_EQ(::fstat(made->get(), &status), 0);
+  EXPECT_EQ(status.st_size, static_cast<off_t>(kBytes));
+  EXPECT_GE(static_cast<std::size_t>(status.st_blocks) * 512, kBytes);
 }
 
 TEST(View, NamesWhatIsWrongWithAHeader) {
