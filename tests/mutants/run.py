@@ -15,15 +15,16 @@ import tempfile
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 SHM = ["shm/view.cpp", "shm/segment.cpp"]
+MINTER = ["agent/mint/minter.cpp", "agent/mint/leased.cpp"] + SHM
 SUITES = {
     "mint": ["tests/unit/shm/mint_test.cpp"],
     "bucket": ["tests/unit/shm/bucket_test.cpp"],
     "stripe": ["tests/unit/shm/stripe_test.cpp"],
     "words": ["tests/unit/shm/words_test.cpp"],
     "segment": ["tests/unit/shm/segment_test.cpp"] + SHM,
-    "minter": ["tests/unit/agent/minter_test.cpp", "agent/mint/minter.cpp"] + SHM,
-    "sliding": ["tests/unit/agent/sliding_test.cpp", "agent/mint/minter.cpp"] + SHM,
-    "waiters": ["tests/unit/agent/waiters_test.cpp", "agent/mint/minter.cpp"] + SHM,
+    "minter": ["tests/unit/agent/minter_test.cpp"] + MINTER,
+    "sliding": ["tests/unit/agent/sliding_test.cpp"] + MINTER,
+    "waiters": ["tests/unit/agent/waiters_test.cpp"] + MINTER,
 }
 
 # name, file, text, replacement, suite
@@ -86,7 +87,7 @@ MUTANTS = [
 def run(mutant, work):
     name, file, text, replacement, suite = mutant
     tree = os.path.join(work, name)
-    for folder in ("shm", "agent/mint", "tests/unit/shm", "tests/unit/agent"):
+    for folder in ("shm", "adaptive", "lease", "rules", "agent", "tests/unit/shm", "tests/unit/agent"):
         shutil.copytree(os.path.join(ROOT, folder), os.path.join(tree, folder))
     path = os.path.join(tree, file)
     with open(path) as f:
