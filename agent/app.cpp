@@ -3,7 +3,6 @@
 #include <fcntl.h>
 #include <spdlog/spdlog.h>
 #include <sys/file.h>
-#include <sys/inotify.h>
 #include <sys/prctl.h>
 #include <sys/random.h>
 #include <sys/stat.h>
@@ -33,7 +32,6 @@ namespace {
 constexpr std::int64_t kHousekeepingNs = 250'000'000;
 constexpr std::int64_t kShedSampleNs = 100'000'000;
 constexpr std::int64_t kHousekeepingIdleNs = 1'000'000'000;
-constexpr std::int64_t kReloadDelayNs = 200'000'000;  // an editor writes in several steps
 constexpr int kFlushMs = 500;
 constexpr int kLastWordsMs = 50;
 constexpr char kHolderSocket[] = "agent.sock";
@@ -334,10 +332,6 @@ void App::housekeeping(std::int64_t now_ns) {
     notifier_.ping_watchdog();
     next_watchdog_ns_ = now_ns + watchdog_ns_;
   }
-  if (reload_at_ns_ != 0 && now_ns >= reload_at_ns_) {
-    reload_at_ns_ = 0;
-    reload("the rules file changed");
-  }
   if (now_ns >= next_housekeeping_ns_) {
     next_housekeeping_ns_ = now_ns + (sleeping_ ? kHousekeepingIdleNs : kHousekeepingNs);
     for (ServedDomain& served : domains_) {
@@ -392,36 +386,10 @@ void App::wait_signal() {
   });
 }
 
-// Watches the directory: an editor or a package replaces the file rather than writing into it.
 void App::watch_rules_file() {
-  const int fd = ::inotify_init1(IN_NONBLOCK | IN_CLOEXEC);
-  const fs::path file(options_.rules_file);
-  const std::string dir = file.has_parent_path() ? file.parent_path().string() : ".";
-  if (fd < 0 || ::inotify_add_watch(fd, dir.c_str(), IN_CLOSE_WRITE | IN_MOVED_TO) < 0) {
-    spdlog::warn("cannot watch {} for changes: {}; use `weir rules apply` or SIGHUP", dir,
-                 std::strerror(errno));
-    if (fd >= 0) ::close(fd);
-    return;
-  }
-  watch_.assign(fd);
-  read_watch();
-}
-
-void App::read_watch() {
-  watch_.async_wait(
-      asio::posix::stream_descriptor::wait_read, [this](const boost::system::error_code& error) {
-        if (error) return;
-        alignas(struct inotify_event) char buffer[4096];
-        const std::string name = fs::path(options_.rules_file).filename().string();
-        for (ssize_t got; (got = ::read(watch_.native_handle(), buffer, sizeof(buffer))) > 0;)
-          for (char* at = buffer; at < buffer + got;) {
-            const auto* event = reinterpret_cast<const struct inotify_event*>(at);
-            if (event->len > 0 && name == event->name)
-              reload_at_ns_ = read_mono_ns() + kReloadDelayNs;
-            at += sizeof(struct inotify_event) + event->len;
-          }
-        read_watch();
-      });
+  const std::string problem =
+      watch_.start(options_.rules_file, [this] { reload("the rules file changed"); });
+  if (!problem.empty()) spdlog::warn("{}; use `weir rules apply` or SIGHUP", problem);
 }
 
 void App::stop() {
@@ -431,7 +399,7 @@ void App::stop() {
   boost::system::error_code ignored;
   timer_.cancel();
   signals_.cancel(ignored);
-  if (watch_.is_open()) watch_.close(ignored);
+  watch_.stop();
   if (http_) http_->stop();
   if (admin_) admin_->close();
   std::uint32_t clients = 0;

@@ -3,7 +3,6 @@
 
 #include <array>
 #include <boost/asio/io_context.hpp>
-#include <boost/asio/posix/stream_descriptor.hpp>
 #include <boost/asio/signal_set.hpp>
 #include <boost/asio/steady_timer.hpp>
 #include <cstdint>
@@ -19,6 +18,8 @@
 #include "daemon/http/server.h"
 #include "daemon/log/log.h"
 #include "daemon/notify/notify.h"
+#include "daemon/program/exit_codes.h"
+#include "daemon/watch/file_watch.h"
 #include "rules/diff.h"
 #include "rules/parse.h"
 
@@ -31,15 +32,7 @@ struct AppOptions {
   std::string state_dir;                // of an embedded server; empty: see state_dir()
   std::uint32_t clients_max = 1024;
   CpuFollow cpu_follow = CpuFollow::busier;
-  LogOptions log;
 };
-
-// Exit codes, after sysexits.h.
-inline constexpr int kExitOk = 0;
-inline constexpr int kExitUsage = 64;
-inline constexpr int kExitInternal = 70;
-inline constexpr int kExitAlreadyRunning = 75;
-inline constexpr int kExitConfig = 78;
 
 inline constexpr std::int64_t kTickActiveNs = 1'000'000;
 inline constexpr std::int64_t kTickIdleNs = 50'000'000;
@@ -97,7 +90,6 @@ class App {
   void sample_cpu(std::int64_t now_ns);
   void wait_signal();
   void watch_rules_file();
-  void read_watch();
   void reload(const char* why);
   ServedDomain* find_domain(const std::string& name);
   bool put_in_force(const RuleSet& rules, std::vector<std::string>& problems);
@@ -113,7 +105,7 @@ class App {
   boost::asio::io_context io_;
   boost::asio::steady_timer timer_;
   boost::asio::signal_set signals_;
-  boost::asio::posix::stream_descriptor watch_;
+  FileWatch watch_;
   Notifier notifier_;
   shm::Fd lock_;
   RuleSet rules_;
@@ -138,7 +130,6 @@ class App {
   std::int64_t next_cpu_ns_ = 0;
   std::int64_t next_watchdog_ns_ = 0;
   std::int64_t watchdog_ns_ = 0;
-  std::int64_t reload_at_ns_ = 0;
   bool sleeping_ = false;
   std::uint64_t ticks_total_ = 0;
   std::uint64_t ticks_late_total_ = 0;

@@ -4,6 +4,7 @@
 #include <exception>
 
 #include "agent/app.h"
+#include "daemon/program/log_arguments.h"
 
 namespace {
 
@@ -12,8 +13,7 @@ using namespace weir::agent;
 
 struct Arguments {
   AppOptions options;
-  std::string log_level = "info";
-  std::string log_format = "auto";
+  LogArguments log;
   std::string cpu = "busier";
   bool check = false;
 };
@@ -48,12 +48,7 @@ void declare(CLI::App& cli, Arguments& arguments) {
   cli.add_option("--cpu", arguments.cpu, "Whose CPU use is followed: busier, host or cgroup")
       ->check(CLI::IsMember({"busier", "host", "cgroup"}))
       ->capture_default_str();
-  cli.add_option("--log-level", arguments.log_level, "trace, debug, info, warn or error")
-      ->check(CLI::IsMember({"trace", "debug", "info", "warn", "error"}))
-      ->capture_default_str();
-  cli.add_option("--log-format", arguments.log_format, "text, json, journald or auto")
-      ->check(CLI::IsMember({"text", "json", "journald", "auto"}))
-      ->capture_default_str();
+  declare_log(cli, arguments.log);
   cli.add_flag("--check", arguments.check, "Check the rules file and exit");
 }
 
@@ -80,10 +75,7 @@ int main(int argc, char** argv) try {
     return cli.exit(error) == 0 ? kExitOk : kExitUsage;
   }
   if (arguments.check) return check_rules(arguments.options.rules_file);
-  LogOptions log;
-  log.level = parse_log_level(arguments.log_level).value_or(LogLevel::info);
-  log.format = parse_log_format(arguments.log_format).value_or(LogFormat::automatic);
-  if (const std::string error = init_log(log); !error.empty()) {
+  if (const std::string error = start_log(arguments.log); !error.empty()) {
     std::fprintf(stderr, "weir-agent: %s\n", error.c_str());
     return kExitInternal;
   }

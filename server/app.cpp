@@ -1,7 +1,6 @@
 #include "server/app.h"
 
 #include <spdlog/spdlog.h>
-#include <sys/inotify.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -24,7 +23,6 @@ namespace asio = boost::asio;
 namespace {
 
 constexpr auto kTick = std::chrono::milliseconds(250);
-constexpr auto kReloadDelay = std::chrono::milliseconds(200);  // an editor writes in several steps
 constexpr auto kStopPatience = std::chrono::milliseconds(1'000);
 constexpr auto kStopStep = std::chrono::milliseconds(20);
 constexpr int kFlushMs = 500;
@@ -173,37 +171,9 @@ void App::wait_signal() {
   });
 }
 
-// Watches the directory: an editor or a package replaces the file rather than writing into it.
 void App::watch_file() {
-  const int fd = ::inotify_init1(IN_NONBLOCK | IN_CLOEXEC);
-  const std::filesystem::path file(options_.file);
-  const std::string dir = file.has_parent_path() ? file.parent_path().string() : ".";
-  if (fd < 0 || ::inotify_add_watch(fd, dir.c_str(), IN_CLOSE_WRITE | IN_MOVED_TO) < 0) {
-    spdlog::warn("cannot watch {} for changes: {}; use SIGHUP", dir, std::strerror(errno));
-    if (fd >= 0) ::close(fd);
-    return;
-  }
-  watch_.assign(fd);
-  read_watch();
-}
-
-void App::read_watch() {
-  watch_.async_wait(
-      asio::posix::stream_descriptor::wait_read, [this](const boost::system::error_code& error) {
-        if (error) return;
-        alignas(struct inotify_event) char buffer[4096];
-        const std::string name = std::filesystem::path(options_.file).filename().string();
-        for (ssize_t got; (got = ::read(watch_.native_handle(), buffer, sizeof(buffer))) > 0;)
-          for (char* at = buffer; at < buffer + got;) {
-            const auto* event = reinterpret_cast<const struct inotify_event*>(at);
-            if (event->len > 0 && name == event->name) {
-              reload_due_ = true;
-              reload_at_ = Clock::now() + kReloadDelay;
-            }
-            at += sizeof(struct inotify_event) + event->len;
-          }
-        read_watch();
-      });
+  const std::string problem = watch_.start(options_.file, [this] { reload("the file changed"); });
+  if (!problem.empty()) spdlog::warn("{}; use SIGHUP", problem);
 }
 
 void App::reload(const char* why) {
@@ -245,10 +215,6 @@ void App::on_timer() {
     notifier_.ping_watchdog();
     next_watchdog_ = now + watchdog_;
   }
-  if (reload_due_ && now >= reload_at_) {
-    reload_due_ = false;
-    reload("the file changed");
-  }
   pump_log();
   schedule();
 }
@@ -258,7 +224,7 @@ void App::stop() {
   spdlog::info("stopping; what hosts hold goes on until its end, and their fallback after it");
   boost::system::error_code ignored;
   signals_.cancel(ignored);
-  if (watch_.is_open()) watch_.close(ignored);
+  watch_.stop();
   if (http_) http_->stop();
   server_->stop();
   finish_stop(Clock::now() + kStopPatience);

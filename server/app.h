@@ -2,7 +2,6 @@
 #pragma once
 
 #include <boost/asio/io_context.hpp>
-#include <boost/asio/posix/stream_descriptor.hpp>
 #include <boost/asio/signal_set.hpp>
 #include <boost/asio/steady_timer.hpp>
 #include <chrono>
@@ -11,6 +10,8 @@
 
 #include "daemon/http/server.h"
 #include "daemon/notify/notify.h"
+#include "daemon/program/exit_codes.h"
+#include "daemon/watch/file_watch.h"
 #include "rules/parse.h"
 #include "server/api/api.h"
 #include "server/store/sqlite_store.h"
@@ -25,13 +26,6 @@ struct AppOptions {
   std::string http;
   std::string state_dir;
 };
-
-// Exit codes, after sysexits.h.
-inline constexpr int kExitOk = 0;
-inline constexpr int kExitUsage = 64;
-inline constexpr int kExitInternal = 70;
-inline constexpr int kExitAlreadyRunning = 75;
-inline constexpr int kExitConfig = 78;
 
 class App {
  public:
@@ -48,7 +42,6 @@ class App {
   std::string start_http(const std::string& address);
   void wait_signal();
   void watch_file();
-  void read_watch();
   void reload(const char* why);
   void schedule();
   void on_timer();
@@ -59,7 +52,7 @@ class App {
   boost::asio::io_context io_{1};
   boost::asio::steady_timer timer_;
   boost::asio::signal_set signals_;
-  boost::asio::posix::stream_descriptor watch_;
+  FileWatch watch_;
   Notifier notifier_;
   std::unique_ptr<SqliteStore> store_;  // outlives the server
   std::unique_ptr<TokenServer> server_;
@@ -67,8 +60,6 @@ class App {
   std::unique_ptr<HttpServer> http_;
   Clock::time_point next_watchdog_;
   std::chrono::nanoseconds watchdog_{0};
-  Clock::time_point reload_at_;
-  bool reload_due_ = false;
   bool reload_good_ = true;
 };
 

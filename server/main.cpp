@@ -4,7 +4,7 @@
 #include <exception>
 #include <iostream>
 
-#include "daemon/log/log.h"
+#include "daemon/program/log_arguments.h"
 #include "net/secret.h"
 #include "server/app.h"
 #include "server/config.h"
@@ -17,8 +17,7 @@ using namespace weir::server;
 
 struct Arguments {
   server::AppOptions options;
-  std::string log_level = "info";
-  std::string log_format = "auto";
+  LogArguments log;
   bool check = false;
   bool hash_token = false;
   server::DbOptions db;
@@ -64,12 +63,7 @@ void declare(CLI::App& cli, Arguments& arguments) {
   cli.add_option("--http", arguments.options.http,
                  "ADDRESS:PORT of /metrics and /healthz, or off, in place of 'http' in the file");
   cli.add_option("--state-dir", arguments.options.state_dir, "In place of 'state_dir' in the file");
-  cli.add_option("--log-level", arguments.log_level, "trace, debug, info, warn or error")
-      ->check(CLI::IsMember({"trace", "debug", "info", "warn", "error"}))
-      ->capture_default_str();
-  cli.add_option("--log-format", arguments.log_format, "text, json, journald or auto")
-      ->check(CLI::IsMember({"text", "json", "journald", "auto"}))
-      ->capture_default_str();
+  declare_log(cli, arguments.log);
   cli.add_flag("--check", arguments.check, "Check the file and exit");
   cli.add_flag("--hash-token", arguments.hash_token,
                "Read a token from standard input, print what belongs under 'tokens', and exit");
@@ -127,10 +121,7 @@ int main(int argc, char** argv) try {
   }
   if (arguments.hash_token) return hash_token();
   if (arguments.check) return check_file(arguments.options.file);
-  LogOptions log;
-  log.level = parse_log_level(arguments.log_level).value_or(LogLevel::info);
-  log.format = parse_log_format(arguments.log_format).value_or(LogFormat::automatic);
-  if (const std::string error = init_log(log); !error.empty()) {
+  if (const std::string error = start_log(arguments.log); !error.empty()) {
     std::fprintf(stderr, "weir-server: %s\n", error.c_str());
     return kExitInternal;
   }
@@ -138,5 +129,5 @@ int main(int argc, char** argv) try {
   return app.run();
 } catch (const std::exception& error) {
   std::fprintf(stderr, "weir-server: %s\n", error.what());
-  return 70;
+  return kExitInternal;
 }
