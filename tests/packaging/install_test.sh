@@ -125,7 +125,7 @@ inside() {
 # Boots systemd over an overlay of /; every write of the container ends in a tmpfs that dies with
 # this namespace.
 boot() { # WORK MACHINE
-  local work=$1 machine=$2 root cgroup
+  local work=$1 machine=$2 root
   mount -t tmpfs -o size=1g,mode=0755 weir-test "$work/overlay"
   mkdir "$work/overlay/upper" "$work/overlay/work" "$work/overlay/root"
   mount -t overlay overlay "$work/overlay/root" \
@@ -151,26 +151,13 @@ StandardError=append:/weir-test/log
 ExecStart=/weir-test/check --inside
 TimeoutStartSec=120
 UNIT
-  local -a unit=(--register=no)
-  if [[ ! -d /run/systemd/system ]]; then
-    # See nspawn_test.sh: a cgroup of its own keeps containers apart.
-    unit+=(--keep-unit)
-    for cgroup in /sys/fs/cgroup/systemd /sys/fs/cgroup/unified; do
-      [[ -w $cgroup/cgroup.procs ]] || continue
-      mkdir -p "$cgroup/$machine"
-      echo "$BASHPID" > "$cgroup/$machine/cgroup.procs"
-    done
-  fi
-  exec timeout --kill-after=10 "$kBootSecondsMax" systemd-nspawn --quiet --directory="$root" \
-    --machine="$machine" "${unit[@]}" --console=pipe --private-network \
-    --bind="$work/share:/weir-test" --boot systemd.unit=weir-test.target \
-    systemd.mask=systemd-firstboot.service systemd.show_status=off
+  boot_container "$machine" "$kBootSecondsMax" --directory="$root" --bind="$work/share:/weir-test"
 }
 
 # ---- on the host -----------------------------------------------------------------------------
 
-skip() { echo "SKIP: $*" >&2; exit 77; }
-die() { echo "FAIL: $*" >&2; exit 1; }
+# Sourced by who is on the host only: inside there is this file alone.
+[[ ${1:-} == --inside ]] || source "$(dirname "$0")/../support/container.sh"
 
 require_container() {
   ((EUID == 0)) || skip "a container needs root"
@@ -184,11 +171,7 @@ require_container() {
 }
 
 pack() { # BUILD_DIR
-  [[ -f $1/CMakeCache.txt ]] || die "$1 is not a build directory; run cmake --preset dev first"
-  ! grep -qE '^WEIR_SANITIZE:[A-Z]+=.+' "$1/CMakeCache.txt" ||
-    skip "a sanitizer's build is not packaged"
-  [[ -x $1/bin/weir-agent && -x $1/bin/weir ]] ||
-    skip "$1 has no bin/weir-agent and bin/weir; build them first"
+  need_build "$1" "a sanitizer's build is not packaged"
   command -v cpack > /dev/null || skip "cpack is missing; scripts/deps.sh build installs it"
   cpack --config "$1/CPackConfig.cmake" -B "$work/pack" > "$work/cpack.log" 2>&1 ||
     { cat "$work/cpack.log" >&2; die "cpack fails"; }
@@ -210,12 +193,7 @@ make_next() {
 }
 
 cleanup() {
-  local cgroup
-  for cgroup in /sys/fs/cgroup/systemd /sys/fs/cgroup/unified; do
-    [[ ! -d $cgroup/$machine ]] ||
-      find "$cgroup/$machine" -depth -type d -exec rmdir {} + 2> /dev/null || true
-  done
-  rmdir "/run/systemd/nspawn/propagate/$machine" 2> /dev/null || true
+  forget_container "$machine"
   rm -rf "$work"
 }
 
@@ -233,13 +211,7 @@ main() {
   echo "booting systemd over an overlay of /"
   local status=0
   unshare --mount "$0" --boot "$work" "$machine" < /dev/null > "$work/console" 2>&1 || status=$?
-  if [[ ! -s $work/share/log ]]; then
-    sed 's/^/  | /' "$work/console" | tail -n 30 >&2
-    ((status != 124)) || die "the container did not boot within $kBootSecondsMax s"
-    skip "a container over an overlay of / cannot boot here (exit $status, its words above)"
-  fi
-  cat "$work/share/log"
-  grep -q '^PASS ' "$work/share/log" || die "see above (the container ended with $status)"
+  judge_container "$status" "$work/share/log" "$work/console" "$kBootSecondsMax"
 }
 
 case "${1:-}:$#" in

@@ -7,36 +7,13 @@
 # Exits 77 with the reason where it cannot run.
 set -euo pipefail
 
-readonly kThreshold=15 # of 100; the plain unit is rated 96
+# shellcheck source=tests/support/unit_file.sh
+source "$(dirname "$0")/../support/unit_file.sh"
 
-fail() { echo "FAIL: $*" >&2; exit 1; }
-skip() { echo "SKIP: $*" >&2; exit 77; }
-
-[[ $# -eq 1 && -d $1/systemd ]] || { echo "usage: ${0##*/} SOURCE_DIR" >&2; exit 2; }
-source_dir=$(realpath "$1")
-command -v systemd-analyze > /dev/null ||
-  skip "systemd-analyze is missing; scripts/deps.sh test installs it (package systemd)"
-
-work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
-
-# verify wants a program that exists where ExecStart points; which one does not matter to it.
-sed "s|@WEIR_AGENT_PATH@|$(command -v true)|" "$source_dir/systemd/weir-agent.service.in" \
-  > "$work/weir-agent.service"
+make_unit weir-agent WEIR_AGENT_PATH
 cp "$source_dir/systemd/weir-agent.socket" "$work/"
-! grep -n '@[A-Z_]*@' "$work/weir-agent.service" || fail "a placeholder is left in the service"
-
-echo "systemd-analyze verify"
-complaints=$(systemd-analyze verify --man=no "$work"/weir-agent.{service,socket} 2>&1) ||
-  fail "systemd-analyze verify: $complaints"
-# A misspelt directive is only a warning to verify, and exits 0.
-! grep -qF weir-agent <<< "$complaints" || fail "systemd-analyze verify: $complaints"
-
-echo "systemd-analyze security --threshold=$kThreshold"
-systemd-analyze security --offline=true --no-pager --threshold="$kThreshold" \
-  "$work/weir-agent.service" > "$work/security" ||
-  { cat "$work/security" >&2; fail "the service is less hardened than $kThreshold of 100"; }
-tail -n 1 "$work/security"
+verify_units weir-agent "$work"/weir-agent.{service,socket}
+rate_unit "$work/weir-agent.service"
 
 echo "sysusers and tmpfiles"
 if command -v systemd-sysusers > /dev/null; then
@@ -53,7 +30,6 @@ if command -v systemd-tmpfiles > /dev/null && [[ -f $work/root/etc/passwd && $EU
 fi
 
 echo "what the agent relies on"
-has() { grep -qxF -- "$1" "$2" || fail "$1 is missing in ${2##*/}"; }
 for line in Type=notify WatchdogSec=5s Restart=always StartLimitIntervalSec=0 User=weir \
   PrivateUsers=no FileDescriptorStoreMax=64 RuntimeDirectory=weir RuntimeDirectoryPreserve=yes; do
   has "$line" "$work/weir-agent.service"

@@ -237,8 +237,8 @@ inside() {
 
 # ---- on the host -----------------------------------------------------------------------------
 
-skip() { echo "SKIP: $*" >&2; exit 77; }
-die() { echo "FAIL: $*" >&2; exit 1; }
+# Sourced by who is on the host only: inside there is this file alone.
+[[ ${1:-} == --inside ]] || source "$(dirname "$0")/../support/container.sh"
 
 require_container() {
   ((EUID == 0)) || skip "systemd-nspawn needs root"
@@ -251,11 +251,7 @@ require_container() {
 }
 
 install_stage() { # BUILD_DIR
-  [[ -f $1/CMakeCache.txt ]] || die "$1 is not a build directory; run cmake --preset dev first"
-  ! grep -qE '^WEIR_SANITIZE:[A-Z]+=.+' "$1/CMakeCache.txt" ||
-    skip "a sanitizer's memory does not fit the unit's limits"
-  [[ -x $1/bin/weir-agent && -x $1/bin/weir ]] ||
-    skip "$1 has no bin/weir-agent and bin/weir; build them first"
+  need_build "$1" "a sanitizer's memory does not fit the unit's limits"
   local component
   for component in agent libweir weir; do
     DESTDIR=$stage cmake --install "$1" --prefix /usr --component "$component" > /dev/null ||
@@ -306,38 +302,16 @@ TimeoutStartSec=90
 UNIT
 }
 
-# Without a systemd around it the container shares the cgroup that it was started in; one of its
-# own keeps two containers from taking each other's services for their own.
-enter_cgroup() {
-  local root
-  [[ ! -d /run/systemd/system ]] || return 0
-  for root in /sys/fs/cgroup/systemd /sys/fs/cgroup/unified; do
-    [[ -w $root/cgroup.procs ]] || continue
-    mkdir -p "$root/$machine"
-    echo "$BASHPID" > "$root/$machine/cgroup.procs"
-  done
-}
-
 boot() {
-  local -a unit=(--register=no)
-  [[ -d /run/systemd/system ]] || unit+=(--keep-unit)
   (
-    enter_cgroup
-    exec timeout --kill-after=10 "$kBootSecondsMax" systemd-nspawn --quiet --volatile=yes \
-      --directory=/ --machine="$machine" "${unit[@]}" --console=pipe --private-network \
+    boot_container "$machine" "$kBootSecondsMax" --volatile=yes --directory=/ \
       --overlay-ro="/usr:$stage/usr:/usr" --bind="$stage/etc/weir:/etc/weir" \
-      --bind="$work/out:/weir-test" --boot systemd.unit=weir-test.target \
-      systemd.mask=systemd-firstboot.service systemd.show_status=off
+      --bind="$work/out:/weir-test"
   ) < /dev/null > "$work/console" 2>&1
 }
 
 cleanup() {
-  local root
-  for root in /sys/fs/cgroup/systemd /sys/fs/cgroup/unified; do
-    [[ ! -d $root/$machine ]] ||
-      find "$root/$machine" -depth -type d -exec rmdir {} + 2> /dev/null || true
-  done
-  rmdir "/run/systemd/nspawn/propagate/$machine" 2> /dev/null || true
+  forget_container "$machine"
   rm -rf "$work"
 }
 
@@ -356,13 +330,7 @@ main() {
   echo "booting systemd in a volatile container"
   local status=0
   boot || status=$?
-  if [[ ! -s $work/out/log ]]; then
-    sed 's/^/  | /' "$work/console" | tail -n 30 >&2
-    ((status != 124)) || die "the container did not boot within $kBootSecondsMax s"
-    skip "systemd-nspawn cannot boot here (exit $status, its words above)"
-  fi
-  cat "$work/out/log"
-  grep -q '^PASS ' "$work/out/log" || die "see above (the container ended with $status)"
+  judge_container "$status" "$work/out/log" "$work/console" "$kBootSecondsMax"
 }
 
 case "${1:-}${2:+ DIR}" in
