@@ -1,5 +1,6 @@
 #include "lease/limit_state.h"
 #include "lease/messages.h"
+#include "lease/pattern.h"
 
 namespace weir::lease {
 
@@ -18,25 +19,8 @@ LimitId limit_id(const std::string& name) noexcept {
 }
 
 bool matches(const std::string& pattern, const std::string& name) noexcept {
-  std::size_t p = 0, n = 0, star = std::string::npos, resume = 0;
-  while (n < name.size()) {
-    if (p < pattern.size() && pattern[p] == '*') {
-      star = p++;
-      resume = n;
-    } else if (p < pattern.size() && pattern[p] == name[n]) {
-      ++p;
-      ++n;
-    } else if (star != std::string::npos) {
-      // The star takes one character more.
-      p = star + 1;
-      n = ++resume;
-    } else {
-      return false;
-    }
-  }
-  while (p < pattern.size() && pattern[p] == '*')
-    ++p;
-  return p == pattern.size();
+  return matches_pattern(
+      pattern, name, [](char a, char b) { return a == b; }, [](char) { return true; });
 }
 
 }  // namespace weir::lease

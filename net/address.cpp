@@ -1,10 +1,15 @@
 // Addresses come from configuration and from servers that redirect: the text is checked to its end.
 #include "net/address.h"
 
+#include <arpa/inet.h>
+#include <netinet/in.h>
 #include <sys/un.h>
 
 #include <algorithm>
+#include <array>
 #include <charconv>
+#include <cstddef>
+#include <cstring>
 
 namespace weir::net {
 
@@ -74,6 +79,27 @@ std::string to_string(const Address& address) {
   if (address.kind == Address::Kind::unix_socket) return std::string(kUnixPrefix) + address.path;
   const bool brackets = address.host.find(':') != std::string::npos;
   return (brackets ? "[" + address.host + "]" : address.host) + ":" + std::to_string(address.port);
+}
+
+Address from_socket(const sockaddr_storage& storage, socklen_t bytes) {
+  Address address;
+  std::array<char, INET6_ADDRSTRLEN> text{};
+  if (storage.ss_family == AF_INET) {
+    const auto& in = reinterpret_cast<const sockaddr_in&>(storage);
+    address.host = ::inet_ntop(AF_INET, &in.sin_addr, text.data(), text.size());
+    address.port = ntohs(in.sin_port);
+  } else if (storage.ss_family == AF_INET6) {
+    const auto& in = reinterpret_cast<const sockaddr_in6&>(storage);
+    address.host = ::inet_ntop(AF_INET6, &in.sin6_addr, text.data(), text.size());
+    address.port = ntohs(in.sin6_port);
+  } else {
+    address.kind = Address::Kind::unix_socket;
+    const auto& un = reinterpret_cast<const sockaddr_un&>(storage);
+    if (bytes > offsetof(sockaddr_un, sun_path))
+      address.path.assign(un.sun_path,
+                          ::strnlen(un.sun_path, bytes - offsetof(sockaddr_un, sun_path)));
+  }
+  return address;
 }
 
 }  // namespace weir::net

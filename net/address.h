@@ -1,6 +1,8 @@
 // Where a server is: host:port, [::1]:port, or unix:/path.
 #pragma once
 
+#include <sys/socket.h>
+
 #include <cstdint>
 #include <string>
 #include <string_view>
@@ -23,5 +25,7 @@ struct Address {
 // The error says what is wrong with the text and how it should look.
 Result<Address> parse_address(std::string_view text);
 std::string to_string(const Address& address);
+// What getsockname() or getpeername() told; an unnamed Unix socket has an empty path.
+Address from_socket(const sockaddr_storage& storage, socklen_t bytes);
 
 }  // namespace weir::net

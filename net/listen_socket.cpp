@@ -2,7 +2,6 @@
 // nobody answers there; and it is removed only while it is still the one that was made here.
 #include "net/listen_socket.h"
 
-#include <arpa/inet.h>
 #include <fcntl.h>
 #include <netdb.h>
 #include <netinet/in.h>
@@ -12,7 +11,6 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <array>
 #include <cerrno>
 #include <cstring>
 #include <memory>
@@ -40,22 +38,8 @@ void set_option(int fd, int level, int name, int value) noexcept {
 Address bound_address(int fd) {
   sockaddr_storage storage{};
   socklen_t bytes = sizeof(storage);
-  Address address;
-  if (::getsockname(fd, reinterpret_cast<sockaddr*>(&storage), &bytes) != 0) return address;
-  std::array<char, INET6_ADDRSTRLEN> text{};
-  if (storage.ss_family == AF_INET) {
-    const auto& in = reinterpret_cast<const sockaddr_in&>(storage);
-    address.host = ::inet_ntop(AF_INET, &in.sin_addr, text.data(), text.size());
-    address.port = ntohs(in.sin_port);
-  } else if (storage.ss_family == AF_INET6) {
-    const auto& in = reinterpret_cast<const sockaddr_in6&>(storage);
-    address.host = ::inet_ntop(AF_INET6, &in.sin6_addr, text.data(), text.size());
-    address.port = ntohs(in.sin6_port);
-  } else {
-    address.kind = Address::Kind::unix_socket;
-    address.path = reinterpret_cast<const sockaddr_un&>(storage).sun_path;
-  }
-  return address;
+  if (::getsockname(fd, reinterpret_cast<sockaddr*>(&storage), &bytes) != 0) return {};
+  return from_socket(storage, bytes);
 }
 
 sockaddr_un unix_address(const std::string& path) noexcept {

@@ -2,18 +2,14 @@
 // ten thousand silent connections need no read buffer. It writes at once what the kernel takes.
 #include "net/stream.h"
 
-#include <arpa/inet.h>
 #include <fcntl.h>
-#include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <sys/socket.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #include <array>
 #include <boost/asio/post.hpp>
 #include <cerrno>
-#include <cstddef>
 #include <cstring>
 #include <utility>
 
@@ -176,21 +172,9 @@ Peer peer_of(Socket& socket) {
   sockaddr_storage storage{};
   socklen_t bytes = sizeof(storage);
   if (::getpeername(fd, reinterpret_cast<sockaddr*>(&storage), &bytes) != 0) return peer;
-  std::array<char, INET6_ADDRSTRLEN> text{};
-  Address address;
-  if (storage.ss_family == AF_INET) {
-    const auto& in = reinterpret_cast<const sockaddr_in&>(storage);
-    address.host = ::inet_ntop(AF_INET, &in.sin_addr, text.data(), text.size());
-    address.port = ntohs(in.sin_port);
-  } else if (storage.ss_family == AF_INET6) {
-    const auto& in = reinterpret_cast<const sockaddr_in6&>(storage);
-    address.host = ::inet_ntop(AF_INET6, &in.sin6_addr, text.data(), text.size());
-    address.port = ntohs(in.sin6_port);
-  } else {
+  const Address address = from_socket(storage, bytes);
+  if (address.kind == Address::Kind::unix_socket) {
     // Whoever connects has no address of its own on a Unix socket; the kernel knows who it is.
-    address.kind = Address::Kind::unix_socket;
-    const auto& un = reinterpret_cast<const sockaddr_un&>(storage);
-    if (bytes > offsetof(sockaddr_un, sun_path)) address.path = un.sun_path;
     ucred credentials{};
     socklen_t size = sizeof(credentials);
     if (::getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &credentials, &size) == 0)

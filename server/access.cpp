@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "lease/pattern.h"
 #include "net/secret.h"
 
 namespace weir::server {
@@ -20,24 +21,9 @@ char lower(char c) noexcept { return c >= 'A' && c <= 'Z' ? static_cast<char>(c 
 }  // namespace
 
 bool certificate_matches(std::string_view pattern, std::string_view name) noexcept {
-  std::size_t p = 0, n = 0, star = pattern.npos, resume = 0;
-  while (n < name.size()) {
-    if (p < pattern.size() && pattern[p] == '*') {
-      star = p++;
-      resume = n;
-    } else if (p < pattern.size() && lower(pattern[p]) == lower(name[n])) {
-      ++p;
-      ++n;
-    } else if (star != pattern.npos && name[resume] != '.' && name[resume] != '/') {
-      p = star + 1;
-      n = ++resume;
-    } else {
-      return false;
-    }
-  }
-  while (p < pattern.size() && pattern[p] == '*')
-    ++p;
-  return p == pattern.size();
+  return lease::matches_pattern(
+      pattern, name, [](char a, char b) { return lower(a) == lower(b); },
+      [](char c) { return c != '.' && c != '/'; });
 }
 
 bool is_host_name(std::string_view name) noexcept {

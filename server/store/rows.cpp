@@ -2,6 +2,7 @@
 
 #include <zlib.h>
 
+#include <array>
 #include <cstring>
 #include <stdexcept>
 #include <string_view>
@@ -64,19 +65,30 @@ std::string change_bytes(const std::vector<std::uint64_t>& changes) {
   return bytes.text();
 }
 
+// In the order of the table's columns, which is also the order of the checksum.
+std::array<std::int64_t, 13> columns(const QuotaRecord& record) {
+  return {record.total,
+          record.remaining,
+          record.consumed,
+          record.lost,
+          static_cast<std::int64_t>(record.state),
+          static_cast<std::int64_t>(record.config.type),
+          static_cast<std::int64_t>(record.config.period),
+          record.period_end_wall_ms,
+          record.synced_wall_ms,
+          record.config.total,
+          record.config.valid_until_wall_ms,
+          static_cast<std::int64_t>(record.config.rate_per_min),
+          static_cast<std::int64_t>(record.config.rate_burst)};
+}
+
 std::int64_t quota_crc(const std::string& key, const QuotaRecord& record,
                        const std::string& changes) {
   Bytes bytes;
   bytes.put(std::string_view(key));
   bytes.put(record.version);
   bytes.put(record.gen);
-  for (const std::int64_t value :
-       {record.total, record.remaining, record.consumed, record.lost,
-        static_cast<std::int64_t>(record.state), static_cast<std::int64_t>(record.config.type),
-        static_cast<std::int64_t>(record.config.period), record.period_end_wall_ms,
-        record.synced_wall_ms, record.config.total, record.config.valid_until_wall_ms,
-        static_cast<std::int64_t>(record.config.rate_per_min),
-        static_cast<std::int64_t>(record.config.rate_burst)})
+  for (const std::int64_t value : columns(record))
     bytes.put(value);
   bytes.put(std::string_view(record.config.zone));
   bytes.put(std::string_view(changes));
@@ -120,13 +132,7 @@ void bind_quota(SQLite::Statement& statement, int first, const std::string& key,
   statement.bind(first + 1, to_column(record.version));
   statement.bind(first + 2, to_column(record.gen));
   int at = first + 3;
-  for (const std::int64_t value :
-       {record.total, record.remaining, record.consumed, record.lost,
-        static_cast<std::int64_t>(record.state), static_cast<std::int64_t>(record.config.type),
-        static_cast<std::int64_t>(record.config.period), record.period_end_wall_ms,
-        record.synced_wall_ms, record.config.total, record.config.valid_until_wall_ms,
-        static_cast<std::int64_t>(record.config.rate_per_min),
-        static_cast<std::int64_t>(record.config.rate_burst)})
+  for (const std::int64_t value : columns(record))
     statement.bind(at++, value);
   statement.bind(at++, record.config.zone);
   statement.bind(at++, changes.data(), static_cast<int>(changes.size()));
