@@ -22,87 +22,23 @@
 # loopback. Exit code 0: everything held. 1: it did not, or could not run.
 set -euo pipefail
 
-source_dir=$(cd "$(dirname "$0")/.." && pwd)
-readonly source_dir limit=/api/order rate=300 burst=300 hosts=3
-build_dir=$source_dir/build/quickstart
+program=demo-cluster
+# shellcheck source=scripts/demo-lib.sh
+source "$(dirname "$0")/demo-lib.sh"
+readonly limit=/api/order rate=300 burst=300 hosts=3
 seconds=5
-deps=install
-prebuilt=no
-run_dir=''
 failed=no
-declare -A pids=() # by name: server, agent1, load1...
 declare -a outs=() # what the processes that ask have written at their end
 
-say() { printf '%s\n' "$*"; }
-die() { printf 'demo-cluster: %s\n' "$*" >&2; exit 1; }
-usage() { sed -n '2,23s/^# \{0,1\}//p' "$0"; }
-
 while (($# > 0)); do
-  case $1 in
-    --seconds)
-      seconds=${2-}
-      [[ $seconds =~ ^[1-9][0-9]{0,2}$ ]] || die "--seconds needs a whole number from 1 to 999"
-      shift 2 ;;
-    --build) build_dir=$(cd "${2-}" && pwd); prebuilt=yes; shift 2 ;;
-    --no-deps) deps=check; shift ;;
-    -h | --help) usage; exit 0 ;;
-    *) usage >&2; exit 2 ;;
-  esac
+  common_option "$@" || { usage >&2; exit 2; }
+  shift "$shifts"
 done
-
-# Ends what this script started, by number, and nothing else.
-end_process() { # NAME [SIGNAL]
-  local pid=${pids[$1]-} step
-  [[ -n $pid ]] || return 0
-  unset "pids[$1]"
-  kill "-${2:-TERM}" "$pid" 2> /dev/null || return 0
-  for ((step = 0; step < 100; step++)); do
-    kill -0 "$pid" 2> /dev/null || break
-    sleep 0.05
-  done
-  kill -KILL "$pid" 2> /dev/null || true
-  wait "$pid" 2> /dev/null || true
-}
-
-cleanup() {
-  local name
-  for name in "${!pids[@]}"; do end_process "$name"; done
-  [[ -z $run_dir ]] || rm -rf "$run_dir"
-  run_dir=''
-}
-trap cleanup EXIT
-trap 'say ""; say "demo-cluster: interrupted, cleaning up"; exit 130' INT
-trap 'exit 143' TERM
-
-build() {
-  [[ $prebuilt == no ]] || return 0
-  say "== build (build/quickstart; the first time takes some minutes)"
-  if [[ $deps == check ]]; then
-    "$source_dir/scripts/deps.sh" build --check
-  else
-    "$source_dir/scripts/deps.sh" build
-  fi
-  (cd "$source_dir" && cmake --preset release -B "$build_dir" -DWEIR_TESTS=OFF -DWEIR_BENCH=OFF \
-    --log-level=WARNING > /dev/null)
-  cmake --build "$build_dir" --parallel "$(nproc)" \
-    --target weir-server weir-agent weir weir-cli load-c
-}
 
 weir() { # HOST ARGUMENT...
   local host=$1
   shift
   "$build_dir/bin/weir" --runtime-dir "$run_dir/host$host" "$@"
-}
-
-wait_for() { # WHAT COMMAND...
-  local what=$1 step
-  shift
-  for ((step = 0; step < 150; step++)); do
-    if "$@" > /dev/null 2>&1; then return 0; fi
-    sleep 0.1
-  done
-  sed 's/^/  /' "$run_dir"/*.log >&2
-  die "$what did not come up; the logs are above"
 }
 
 start_server() {
@@ -118,9 +54,7 @@ namespaces:
     limits:
       - {name: $limit, rate: $rate/s, burst: $burst}
 END
-  setsid "$build_dir/bin/weir-server" "$file" >> "$run_dir/server.log" 2>&1 < /dev/null &
-  pids[server]=$!
-  disown "$!" # bash would report that it was killed
+  start_process server "$run_dir/server.log" "$build_dir/bin/weir-server" "$file"
 }
 
 start_host() { # HOST
@@ -133,9 +67,8 @@ version: 1
 server: 127.0.0.1:$port
 cluster: {host: host$1, token_file: $dir/token}
 END
-  setsid "$build_dir/bin/weir-agent" --runtime-dir "$dir" --rules "$dir/rules.yaml" --http off \
-    >> "$run_dir/agent$1.log" 2>&1 < /dev/null &
-  pids[agent$1]=$!
+  start_process "agent$1" "$run_dir/agent$1.log" \
+    "$build_dir/bin/weir-agent" --runtime-dir "$dir" --rules "$dir/rules.yaml" --http off
   wait_for "the agent of host $1" weir "$1" show "$limit"
 }
 
@@ -218,14 +151,6 @@ settle() { # EXPECTED...
   sleep 1.5
 }
 
-total_line() { # FILE...
-  awk '{ for (i = 1; i <= NF; i++) { split($i, kv, "="); v[kv[1]] = kv[2] }
-         admitted += v["admitted"]
-         if (first == 0 || v["begin_ns"] < first) first = v["begin_ns"]
-         if (v["end_ns"] > last) last = v["end_ns"] }
-       END { printf "%d %.3f\n", admitted, (last - first) / 1e9 }' "$@"
-}
-
 judge() {
   local admitted window most
   read -r admitted window < <(total_line "${outs[@]}")
@@ -241,10 +166,10 @@ judge() {
 
 main() {
   local host
-  build
-  run_dir=$(mktemp -d /tmp/weir-demo.XXXXXX)
+  build weir-server weir-agent weir weir-cli load-c
+  make_run_dir
   mkdir "$run_dir/state"
-  port=$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
+  port=$(free_port)
   say "== a server and $hosts hosts; $limit: $rate/s for all together"
   start_server
   for ((host = 1; host <= hosts; host++)); do start_host "$host"; done

@@ -3,10 +3,11 @@
 # four processes (two in C, one in C++, one in Python) ask /api/order for far more than its 300/s,
 # and adds up what they were given.
 #
-#   scripts/quickstart.sh [--seconds N] [--keep] [--no-deps]
+#   scripts/quickstart.sh [--seconds N] [--keep] [--build DIR] [--no-deps]
 #
 #   --seconds N   how long the processes ask (10)
 #   --keep        leaves the agent running at the end and says how to look at it
+#   --build DIR   use what is built there
 #   --no-deps     installs nothing; stops when something is missing
 #   --help        this text
 #
@@ -15,98 +16,33 @@
 # are left alone.
 set -euo pipefail
 
-source_dir=$(cd "$(dirname "$0")/.." && pwd)
-readonly source_dir
-readonly build_dir=$source_dir/build/quickstart
+program=quickstart
+# shellcheck source=scripts/demo-lib.sh
+source "$(dirname "$0")/demo-lib.sh"
 readonly rules=$source_dir/examples/quickstart-rules.yaml
 readonly limit=/api/order rate=300 burst=30 # as in the rules file
 seconds=10
 keep=no
-deps=install
-run_dir=''
-agent_pid=''
-load_pids=()
-
-say() { printf '%s\n' "$*"; }
-die() { printf 'quickstart: %s\n' "$*" >&2; exit 1; }
-usage() { sed -n '2,16s/^# \{0,1\}//p' "$0"; }
+labels=() # of the processes that ask
 
 while (($# > 0)); do
-  case $1 in
-    --seconds)
-      seconds=${2-}
-      [[ $seconds =~ ^[1-9][0-9]{0,3}$ ]] || die "--seconds needs a whole number from 1 to 9999"
-      shift 2 ;;
-    --keep) keep=yes; shift ;;
-    --no-deps) deps=check; shift ;;
-    -h | --help) usage; exit 0 ;;
-    *) usage >&2; exit 2 ;;
-  esac
-done
-
-# Ends what this script started, by number, and nothing else.
-end_process() { # PID
-  local step
-  kill "$1" 2> /dev/null || return 0
-  for ((step = 0; step < 50; step++)); do
-    kill -0 "$1" 2> /dev/null || { wait "$1" 2> /dev/null || true; return 0; }
-    sleep 0.1
-  done
-  kill -KILL "$1" 2> /dev/null || true
-}
-
-cleanup() {
-  local pid
-  for pid in "${load_pids[@]}"; do end_process "$pid"; done
-  load_pids=()
-  [[ -z $agent_pid ]] || end_process "$agent_pid"
-  agent_pid=''
-  [[ -z $run_dir ]] || rm -rf "$run_dir"
-  run_dir=''
-}
-trap cleanup EXIT
-trap 'say ""; say "quickstart: interrupted, cleaning up"; exit 130' INT
-trap 'exit 143' TERM
-
-build() {
-  say "== build (build/quickstart; the first time takes some minutes)"
-  if [[ $deps == check ]]; then
-    "$source_dir/scripts/deps.sh" build --check
+  if [[ $1 == --keep ]]; then
+    keep=yes
+    shift
   else
-    "$source_dir/scripts/deps.sh" build
+    common_option "$@" || { usage >&2; exit 2; }
+    shift "$shifts"
   fi
-  (cd "$source_dir" && cmake --preset release -B "$build_dir" -DWEIR_TESTS=OFF -DWEIR_BENCH=OFF \
-    --log-level=WARNING > /dev/null)
-  cmake --build "$build_dir" --parallel "$(jobs_for_memory)" \
-    --target weir-agent weir weir-cli load-c load-cpp
-}
-
-# One compiler needs up to about 1 GiB; a small machine must not swap.
-jobs_for_memory() {
-  local gib cpus
-  gib=$(awk '/^MemAvailable:/ { print int($2 / 1048576) }' /proc/meminfo)
-  cpus=$(nproc)
-  ((gib >= 1)) || gib=1
-  echo $((gib < cpus ? gib : cpus))
-}
+done
 
 weir() { "$build_dir/bin/weir" --runtime-dir "$run_dir" "$@"; }
 
 start_agent() {
-  local step
-  run_dir=$(mktemp -d /tmp/weir-quickstart.XXXXXX)
+  make_run_dir
   say "== start the agent in $run_dir"
-  # In a session of its own: Ctrl-C in this terminal is for this script alone.
-  setsid "$build_dir/bin/weir-agent" --runtime-dir "$run_dir" --rules "$rules" \
-    --http 127.0.0.1:0 > "$run_dir/agent.log" 2>&1 < /dev/null &
-  agent_pid=$!
-  for ((step = 0; step < 100; step++)); do
-    if ! kill -0 "$agent_pid" 2> /dev/null; then break; fi
-    if weir status > /dev/null 2>&1; then return 0; fi
-    sleep 0.1
-  done
-  sed 's/^/  agent: /' "$run_dir/agent.log" >&2
-  die "the agent does not answer; its own words are above"
+  start_process agent "$run_dir/agent.log" "$build_dir/bin/weir-agent" --runtime-dir "$run_dir" \
+    --rules "$rules" --http 127.0.0.1:0
+  wait_for "the agent" weir status
 }
 
 start_load() { # LABEL COMMAND...
@@ -114,7 +50,7 @@ start_load() { # LABEL COMMAND...
   shift
   WEIR_SOCKET=$run_dir/agent.sock WEIR_LIBRARY=$build_dir/lib/libweir.so.0 \
     "$@" > "$run_dir/$label.out" 2> "$run_dir/$label.err" &
-  load_pids+=("$!")
+  pids[$label]=$!
   labels+=("$label")
 }
 
@@ -130,7 +66,6 @@ show_progress() {
 }
 
 run_load() {
-  labels=()
   say "== four processes ask for $limit for $seconds s; it allows $rate/s and $burst at once"
   local examples=$build_dir/examples
   start_load c-1 "$examples/load-c" "$limit" "$seconds" 4000
@@ -138,11 +73,11 @@ run_load() {
   start_load c++ "$examples/load-cpp" "$limit" "$seconds" 2000
   start_load python python3 "$source_dir/examples/load.py" "$limit" "$seconds" 1000
   show_progress
-  local at failed=no
-  for at in "${!load_pids[@]}"; do
-    wait "${load_pids[$at]}" || { failed=yes; cat "$run_dir/${labels[$at]}.err" >&2; }
+  local label failed=no
+  for label in "${labels[@]}"; do
+    wait "${pids[$label]}" || { failed=yes; cat "$run_dir/$label.err" >&2; }
+    unset "pids[$label]"
   done
-  load_pids=()
   [[ $failed == no ]] || die "a process that asks for tokens failed, see above"
 }
 
@@ -182,14 +117,14 @@ judge() {
 say_next() {
   say ""
   if [[ $keep == yes ]]; then
-    say "The agent runs on, as process $agent_pid. Look at it, and give it something to do:"
+    say "The agent runs on, as process ${pids[agent]}. Look at it, and give it something to do:"
     say ""
     say "  export WEIR_RUNTIME_DIR=$run_dir WEIR_SOCKET=$run_dir/agent.sock"
     say "  PATH=$build_dir/bin:\$PATH"
     say "  $build_dir/examples/load-c $limit 60 &"
     say "  weir top"
     say "  weir show $limit"
-    say "  kill $agent_pid && rm -r $run_dir      # the end of it"
+    say "  kill ${pids[agent]} && rm -r $run_dir      # the end of it"
   else
     say "Try next:"
     say ""
@@ -200,12 +135,12 @@ say_next() {
   fi
 }
 
-build
+build weir-agent weir weir-cli load-c load-cpp
 start_agent
 run_load
 judge
 say_next
 if [[ $keep == yes ]]; then
-  agent_pid=''
+  unset 'pids[agent]'
   run_dir=''
 fi

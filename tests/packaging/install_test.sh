@@ -156,6 +156,7 @@ UNIT
 
 # ---- on the host -----------------------------------------------------------------------------
 
+# shellcheck source=tests/support/container.sh
 # Sourced by who is on the host only: inside there is this file alone.
 [[ ${1:-} == --inside ]] || source "$(dirname "$0")/../support/container.sh"
 

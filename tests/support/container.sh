@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # What the tests that boot systemd in a container share on the host's side. Sourced; inside the
 # container those scripts stand alone.
 

@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # Checks of systemd's files that the agent's and the server's have in common. Sourced, with the
 # script's arguments; sets source_dir and work, and removes work at the end.
 
