@@ -106,7 +106,10 @@ struct QuotaChange {
   std::uint64_t change_id = 0;  // the same when it is tried again; 0: never is
   std::string by;               // for the log
   std::uint32_t uid = 0xffffffff;
-  QuotaConfig config;             // create, configure; top_up of a quota in time: valid_until
+  QuotaConfig config;  // create, configure; top_up of a quota in time: valid_until
+  // configure: done only while this is what is configured, so that of two changes that were made
+  // from the same reading the second is made again.
+  std::optional<QuotaConfig> replaces;
   Units amount = -1;              // top_up; reset: the new total, -1 for the configured one
   std::uint64_t agent_epoch = 0;  // write_back: whose lost chunks
   std::uint64_t seq = 0;          // which of them; 0: all
@@ -118,6 +121,7 @@ enum class QuotaChangeOutcome : std::uint8_t {
   exists,
   unknown_key,
   bad,
+  outdated,  // `replaces` is not what is configured any more
   busy,
   store_failed,
 };

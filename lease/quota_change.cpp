@@ -128,6 +128,10 @@ std::string QuotaBook::change_record(Key& key, Applied& applied, const QuotaChan
     outcome = QuotaChangeOutcome::unknown_key;
     return "there is no such quota";
   } else if (change.kind == QuotaChangeKind::configure) {
+    if (change.replaces && *change.replaces != record.config) {
+      outcome = QuotaChangeOutcome::outdated;
+      return "it was configured anew in between";
+    }
     why = configure(key, change, now_ns);
   } else if (change.kind == QuotaChangeKind::top_up) {
     why = top_up(key, change);

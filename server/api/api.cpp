@@ -3,6 +3,7 @@
 #include <spdlog/spdlog.h>
 
 #include <algorithm>
+#include <functional>
 #include <limits>
 #include <span>
 #include <utility>
@@ -24,6 +25,7 @@ extern const char* const kOpenApiText;  // made from docs/openapi.yaml
 namespace {
 
 constexpr std::size_t kTokenBytesMax = 512;
+constexpr int kConfigureTries = 8;
 
 // An operation on a key that is named in the path.
 struct Verb {
@@ -83,10 +85,13 @@ class Api::Impl : public std::enable_shared_from_this<Api::Impl> {
   void read(const std::string& name_space, const std::string& key, HttpRespond respond);
   void configure(const HttpRequest& request, const std::string& name_space, const std::string& key,
                  const ApiToken& token, HttpRespond respond);
+  void configure_again(const HttpRequest& request, const std::string& name_space,
+                       const std::string& key, const ApiToken& by, int tries, HttpRespond respond);
   void act(const HttpRequest& request, const std::string& name_space, const std::string& key,
            lease::QuotaChangeKind kind, const ApiToken& token, HttpRespond respond);
   void submit(const HttpRequest& request, const std::string& name_space, lease::QuotaChange change,
-              const ApiToken& token, HttpRespond respond);
+              const ApiToken& token, HttpRespond respond,
+              std::function<void()> if_outdated = nullptr);
   void audit_page(const HttpRequest& request, const std::string& name_space, HttpRespond respond);
   void clean(const HttpRequest& request, const ApiToken& token, HttpRespond respond);
   bool stored(const HttpRespond& respond) const;
@@ -314,13 +319,22 @@ void Api::Impl::read(const std::string& name_space, const std::string& key, Http
   });
 }
 
-// The record is read first, so that what the body does not name stays as it is.
 void Api::Impl::configure(const HttpRequest& request, const std::string& name_space,
                           const std::string& key, const ApiToken& token, HttpRespond respond) {
   if (!may(token, ApiRole::admin, respond)) return;
+  ApiToken by;
+  by.name = token.name;
+  configure_again(request, name_space, key, by, kConfigureTries, std::move(respond));
+}
+
+// The record is read first, so that what the body does not name stays as it is; and read again
+// where another change of it came in between.
+void Api::Impl::configure_again(const HttpRequest& request, const std::string& name_space,
+                                const std::string& key, const ApiToken& by, int tries,
+                                HttpRespond respond) {
   server.quota_read(
       name_space, key,
-      [weak = weak_from_this(), request, name_space, key, name = token.name,
+      [weak = weak_from_this(), request, name_space, key, by, tries,
        respond](const lease::QuotaResult& result) {
         const auto self = weak.lock();
         if (!self) return;
@@ -330,13 +344,17 @@ void Api::Impl::configure(const HttpRequest& request, const std::string& name_sp
         lease::QuotaChange change;
         change.kind = lease::QuotaChangeKind::configure;
         change.key = key;
-        change.config = result.view.record.config;
+        change.replaces = change.config = result.view.record.config;
         Fields fields(request.body);
         std::string error;
         if (!read_config(fields, change.config, error)) return respond(problem(400, "body", error));
-        ApiToken by;
-        by.name = name;
-        self->submit(request, name_space, std::move(change), by, respond);
+        std::function<void()> again;
+        if (tries > 1)
+          again = [weak, request, name_space, key, by, tries, respond] {
+            if (const auto still = weak.lock())
+              still->configure_again(request, name_space, key, by, tries - 1, respond);
+          };
+        self->submit(request, name_space, std::move(change), by, respond, std::move(again));
       });
 }
 
@@ -369,7 +387,8 @@ void Api::Impl::act(const HttpRequest& request, const std::string& name_space,
 }
 
 void Api::Impl::submit(const HttpRequest& request, const std::string& name_space,
-                       lease::QuotaChange change, const ApiToken& token, HttpRespond respond) {
+                       lease::QuotaChange change, const ApiToken& token, HttpRespond respond,
+                       std::function<void()> if_outdated) {
   const std::string_view idempotency = request.header("Idempotency-Key");
   if (idempotency.size() > kIdempotencyKeyBytesMax)
     return respond(problem(400, "idempotency_key", "an Idempotency-Key has at most 128 bytes"));
@@ -377,8 +396,12 @@ void Api::Impl::submit(const HttpRequest& request, const std::string& name_space
   change.by = token.name;
   const lease::QuotaChangeKind kind = change.kind;
   const std::string key = change.key;
-  const auto done = [name_space, key, kind, respond](const lease::QuotaResult& result) {
+  const auto done = [name_space, key, kind, respond,
+                     if_outdated](const lease::QuotaResult& result) {
     using Outcome = lease::QuotaChangeOutcome;
+    if (result.outcome == Outcome::outdated && if_outdated) return if_outdated();
+    if (result.outcome == Outcome::outdated)
+      return respond(problem(503, "busy", result.message + ", again and again; try once more"));
     const bool again = result.outcome == Outcome::done_before;
     if (result.outcome == Outcome::exists) return respond(problem(409, "exists", result.message));
     if (result.outcome == Outcome::unknown_key) return respond(not_found("there is no such key"));

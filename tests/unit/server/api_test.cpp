@@ -2,6 +2,7 @@
 #include <gmock/gmock.h>
 #include <yaml-cpp/yaml.h>
 
+#include <array>
 #include <fstream>
 #include <nlohmann/json.hpp>
 #include <set>
@@ -44,9 +45,9 @@ class ApiTest : public QuotaServerTest {
     return text + "    - {name: elsewhere, role: admin, token: '" + net::token_hash("elsewhere") +
            "', namespaces: [shop]}\n";
   }
-  HttpResponse call(const std::string& method, const std::string& target,
-                    const std::string& body = {}, const std::string& token = "admin",
-                    HttpHeaders headers = {}) {
+  static HttpRequest make(const std::string& method, const std::string& target,
+                          const std::string& body, const std::string& token = "admin",
+                          HttpHeaders headers = {}) {
     HttpRequest request;
     request.method = method;
     request.path = target.substr(0, target.find('?'));
@@ -54,8 +55,17 @@ class ApiTest : public QuotaServerTest {
     request.body = body;
     request.headers = std::move(headers);
     if (!token.empty()) request.headers.emplace_back("Authorization", "Bearer " + token);
+    return request;
+  }
+  void send(const HttpRequest& request, std::optional<HttpResponse>& got) {
+    api->handle(request, [&got](HttpResponse response) { got = std::move(response); });
+  }
+  HttpResponse call(const std::string& method, const std::string& target,
+                    const std::string& body = {}, const std::string& token = "admin",
+                    HttpHeaders headers = {}) {
+    const HttpRequest request = make(method, target, body, token, std::move(headers));
     std::optional<HttpResponse> got;
-    api->handle(request, [&](HttpResponse response) { got = std::move(response); });
+    send(request, got);
     EXPECT_TRUE(run_until(io, [&] { return got.has_value(); })) << method << ' ' << target;
     return got.value_or(HttpResponse{});
   }
@@ -130,6 +140,23 @@ TEST_F(ApiTest, WithoutTokensInTheFileItIsOff) {
   ASSERT_EQ(server_->apply(parsed(quota_file("{name: calls, total: 1000}"))), "");
 
   EXPECT_EQ(code(call("GET", "/v1/status")), "off");
+}
+
+TEST_F(ApiTest, ChangesAtTheSameTimeAllHold) {
+  ASSERT_EQ(call("POST", kList, kBoth).status, 201U);
+  std::array<std::optional<HttpResponse>, 3> got;
+  send(make("PATCH", kPath, R"({"total": 20})"), got[0]);
+  send(make("PATCH", kPath, R"({"rate_per_min": 60})"), got[1]);
+  send(make("PATCH", kPath, R"({"period": "day"})"), got[2]);
+  ASSERT_TRUE(run_until(io, [&] { return got[0] && got[1] && got[2]; }));
+  for (const auto& each : got)
+    EXPECT_EQ(each->status, 200U) << each->body;
+
+  ASSERT_EQ(call("POST", std::string(kPath) + "/reset").status, 200U);
+  const json now = get(kPath);
+  EXPECT_EQ(now["total"], 20);
+  EXPECT_EQ(now["rate_per_min"], 60);
+  EXPECT_EQ(now["period"], "day");
 }
 
 TEST_F(ApiTest, AKeyLivesFromItsMakingToItsEnd) {
