@@ -12,10 +12,16 @@ namespace {
 struct Guard {
   weir_entry entry;  // 3 words
   weir_call call;    // 5 words
-  std::uint64_t used[4];
+  weir_entry tenant;
+  std::uint64_t reserved;
 };
 static_assert(sizeof(Guard) == sizeof(weir_guard));
 static_assert(sizeof(weir_entry) == 24 && sizeof(weir_call) == 40);
+
+void leave_both(Guard& guard) noexcept {
+  (void)weir_leave(&guard.tenant);
+  (void)weir_leave(&guard.entry);
+}
 
 weir_status begin(const weir_guard_options& ask, Guard& guard) noexcept {
   if (ask.deadline_mono_ns != 0 &&
@@ -32,19 +38,20 @@ weir_status begin(const weir_guard_options& ask, Guard& guard) noexcept {
         s != WEIR_ALLOW)
       return s;
   }
+  if (ask.tenant != nullptr)
+    if (const weir_status s = weir_enter(ask.tenant, ask.priority_class, &guard.tenant);
+        s != WEIR_ALLOW)
+      return leave_both(guard), s;
   const std::uint32_t tokens = ask.tokens != 0 ? ask.tokens : 1;
   if (ask.limit != nullptr)
     if (const weir_status s = weir_try_acquire_class(ask.limit, tokens, ask.priority_class);
-        s != WEIR_ALLOW) {
-      (void)weir_leave(&guard.entry);
-      return s;
-    }
+        s != WEIR_ALLOW)
+      return leave_both(guard), s;
   if (ask.resource != nullptr)
     if (const weir_status s = weir_call_begin(ask.resource, &guard.call, nullptr);
         s != WEIR_ALLOW) {
       if (ask.limit != nullptr) (void)weir_refund(ask.limit, tokens);
-      (void)weir_leave(&guard.entry);
-      return s;
+      return leave_both(guard), s;
     }
   return WEIR_ALLOW;
 }
@@ -69,6 +76,7 @@ weir_status weir_guard_end(weir_guard* opaque, int32_t outcome) {
     return WEIR_E_INVALID;
   auto* guard = reinterpret_cast<Guard*>(opaque);
   (void)weir_call_end(&guard->call, outcome);
+  (void)weir_leave(&guard->tenant);
   return weir_leave(&guard->entry);
 }
 

@@ -1,4 +1,5 @@
 // Deadlines, and what the host tells balancers.
+#include <algorithm>
 #include <cstring>
 #include <new>
 #include <string>
@@ -92,6 +93,19 @@ int64_t weir_deadline_after(int64_t timeout_ns, int64_t default_ns, int64_t max_
   if (default_ns > 0) options.default_ns = default_ns;
   if (max_ns > 0) options.max_ns = max_ns;
   return adaptive::Deadline::after(read_mono_ns(), timeout_ns, options).at_mono_ns();
+}
+
+int64_t weir_deadline_for(weir_resource* resource, int64_t timeout_ns) {
+  if (resource == nullptr || (tools_of(*resource) & kToolActive) == 0)
+    return weir_deadline_after(timeout_ns, 0, 0);
+  const ResourceRule& rule = *resource->rule.load(kRelaxed);
+  // A day bounds what a damaged word could say; Deadline has the default within the most.
+  const auto bounded = [](const A64& word) {
+    return static_cast<std::int64_t>(
+        std::min<std::uint64_t>(word.load(kRelaxed), 24 * 3600 * adaptive::kSecond));
+  };
+  return weir_deadline_after(timeout_ns, bounded(rule.deadline_default_ns),
+                             bounded(rule.deadline_max_ns));
 }
 
 int64_t weir_deadline_remaining(int64_t deadline_mono_ns) {

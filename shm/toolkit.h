@@ -92,7 +92,11 @@ struct alignas(kLineBytes) ResourceRule {
   A32 retry_attempts_max;
 
   char name[128];  // zero-terminated; written before `hot`
-  std::uint8_t reserved3[kLineBytes];
+
+  // Each may change by itself: whoever reads both bounds the first by the second.
+  A64 deadline_default_ns;  // of a caller that says none; 0: adaptive's default
+  A64 deadline_max_ns;      // of a caller that says a day; 0: adaptive's default
+  std::uint8_t reserved3[kLineBytes - 16];
 };
 static_assert(sizeof(ResourceRule) == 768);
 static_assert(offsetof(ResourceRule, concurrency) == 8);
@@ -105,6 +109,7 @@ static_assert(offsetof(ResourceRule, config_version) == 384);
 static_assert(offsetof(ResourceRule, breaker_failed_permille) == 448);
 static_assert(offsetof(ResourceRule, retry_ttl_ns) == 480);
 static_assert(offsetof(ResourceRule, name) == 512);
+static_assert(offsetof(ResourceRule, deadline_default_ns) == 640);
 
 // A feature that may be given up: degraded("recommendations").
 struct alignas(kLineBytes) FeatureRule {

@@ -148,6 +148,10 @@ WEIR_API int32_t weir_degraded(weir_feature *feature);
  * for; 0: nothing was said, so default_ns (0: 5 s); negative: over already. Never later than
  * max_ns (0: 60 s) from now. [hot] */
 WEIR_API int64_t weir_deadline_after(int64_t timeout_ns, int64_t default_ns, int64_t max_ns);
+/* The same with the default and the most that the agent's rules say of this resource; where no
+ * agent knows it, or its rules say nothing of deadlines, 5 s and 60 s. What an agent said that is
+ * gone by now stays in force. [hot] */
+WEIR_API int64_t weir_deadline_for(weir_resource *resource, int64_t timeout_ns);
 /* What is left, at least 0. [hot] */
 WEIR_API int64_t weir_deadline_remaining(int64_t deadline_mono_ns);
 /* The timeout of a call to the next layer: at most own_timeout_ns (0: none of its own), leaving
@@ -160,8 +164,8 @@ WEIR_API int32_t weir_deadline_can_finish(int64_t deadline_mono_ns, int64_t expe
 /* ---- the guard ------------------------------------------------------------------------------ */
 
 /* Everything that stands before one piece of work, in the order in which refusing is cheapest:
- * deadline, breaker (a look), throttle, shedder, bulkhead, limit, breaker (the probe). What was
- * taken is given back when a later one refuses. Zero means: not asked. */
+ * deadline, breaker (a look), throttle, shedder, bulkhead, tenant's bulkhead, limit, breaker (the
+ * probe). What was taken is given back when a later one refuses. Zero means: not asked. */
 typedef struct weir_guard_options {
   uint32_t struct_bytes;
   int32_t priority_class;    /* WEIR_CRITICAL_PLUS is 0; or WEIR_RETRY */
@@ -171,6 +175,7 @@ typedef struct weir_guard_options {
   uint32_t reserved;         /* 0 */
   int64_t deadline_mono_ns;
   uint64_t expected_ns;      /* what the work usually takes */
+  weir_resource *tenant;     /* the resource "orders/gold": a permit of that part, too */
 } weir_guard_options;
 
 typedef struct weir_guard {

@@ -54,6 +54,7 @@ struct GuardAsk {
   std::uint32_t tokens = 1;
   std::int64_t deadline_mono_ns = 0;
   std::uint64_t expected_ns = 0;
+  weir_resource* tenant = nullptr;
 };
 
 // Limit, concurrency, shedding and breaker at once, undone when a later one refuses.
@@ -68,6 +69,7 @@ class Guard {
     options.tokens = ask.tokens;
     options.deadline_mono_ns = ask.deadline_mono_ns;
     options.expected_ns = ask.expected_ns;
+    options.tenant = ask.tenant;
     status_ = weir_guard_begin(&options, &guard_);
   }
   Guard(Guard&& other) noexcept
@@ -106,6 +108,11 @@ class Deadline {
   static Deadline after(std::int64_t timeout_ns, std::int64_t default_ns = 0,
                         std::int64_t max_ns = 0) noexcept {
     return Deadline(weir_deadline_after(timeout_ns, default_ns, max_ns));
+  }
+
+  // With the default and the most of the agent's rules; see weir_deadline_for.
+  static Deadline of(weir_resource* resource, std::int64_t timeout_ns) noexcept {
+    return Deadline(weir_deadline_for(resource, timeout_ns));
   }
 
   constexpr std::int64_t at_mono_ns() const noexcept { return at_mono_ns_; }

@@ -91,6 +91,48 @@ TEST_F(GuardTest, AFullBulkheadTakesNoToken) {
   EXPECT_TRUE(Guard({.resource = api}));
 }
 
+// A tenant's part is full: neither a permit of the whole nor a token is gone for it.
+TEST_F(GuardTest, AFullTenantGivesThePermitBackAndTakesNoToken) {
+  constexpr std::uint32_t kGold = 3;
+  host.rule(kGold).concurrency.store(1);
+  host.publish(kGold, "api/gold", shm::kToolConcurrency);
+  weir_resource* gold = nullptr;
+  ASSERT_EQ(weir_resource_get(client, "api/gold", &gold), WEIR_OK);
+  Guard first({.resource = api, .limit = limit, .tenant = gold});
+  ASSERT_TRUE(first);
+  EXPECT_EQ(host.total(kGold), 1);
+  const std::uint64_t before = tokens();
+
+  Guard second({.resource = api, .limit = limit, .tenant = gold});
+  EXPECT_EQ(second.status(), WEIR_DENY_FULL);
+  EXPECT_EQ(host.total(kApi), 1);
+  EXPECT_EQ(host.total(kGold), 1);
+  EXPECT_EQ(tokens(), before);
+  first.succeeded();
+  EXPECT_EQ(host.total(kApi), 0);
+  EXPECT_EQ(host.total(kGold), 0);
+
+  while (weir_try_acquire(limit, 1) == WEIR_ALLOW) {
+  }
+  Guard empty({.resource = api, .limit = limit, .tenant = gold});
+  EXPECT_EQ(empty.status(), WEIR_DENY);
+  EXPECT_EQ(host.total(kApi), 0);
+  EXPECT_EQ(host.total(kGold), 0);
+}
+
+// A program of an earlier version passes a shorter structure.
+TEST_F(GuardTest, AnOlderCallersOptionsAskForNoTenant) {
+  weir_guard_options options{};
+  options.struct_bytes = offsetof(weir_guard_options, tenant);
+  options.priority_class = WEIR_CRITICAL;
+  options.resource = api;
+  options.tenant = reinterpret_cast<weir_resource*>(1);  // not the library's to read
+  weir_guard guard;
+  EXPECT_EQ(weir_guard_begin(&options, &guard), WEIR_ALLOW);
+  EXPECT_EQ(weir_guard_end(&guard, WEIR_DONE_OK), WEIR_OK);
+  EXPECT_EQ(host.total(kApi), 0);
+}
+
 TEST_F(GuardTest, ASheddingHostTakesNoPermit) {
   host.rule(kApi).shed_limits.store(adaptive::pack_classes({1, 1, 1, 1}));
   Guard guard({.resource = api, .limit = limit});
@@ -146,6 +188,20 @@ TEST_F(GuardTest, AGuardThatIsDroppedFreesTheProbe) {
 
 TEST_F(GuardTest, RefusesWhatCannotFinish) {
   const Deadline deadline = Deadline::after(1'000'000'000);
+  // Whoever says nothing, or a day, gets what the agent's rules say.
+  constexpr std::int64_t kS = 1'000'000'000;
+  EXPECT_GT(weir_deadline_remaining(weir_deadline_for(api, 0)), 4 * kS);
+  EXPECT_LE(weir_deadline_remaining(weir_deadline_for(api, 0)), 5 * kS);
+  EXPECT_LE(weir_deadline_remaining(weir_deadline_for(nullptr, 3600 * kS)), 60 * kS);
+  host.rule(kApi).deadline_default_ns.store(1 * kS);
+  host.rule(kApi).deadline_max_ns.store(2 * kS);
+  EXPECT_LE(Deadline::of(api, 0).remaining_ns(), 1 * kS);
+  EXPECT_GT(Deadline::of(api, 0).remaining_ns(), 0);
+  EXPECT_LE(Deadline::of(api, 3600 * kS).remaining_ns(), 2 * kS);
+  EXPECT_EQ(Deadline::of(api, -1).remaining_ns(), 0);
+  host.rule(kApi).deadline_default_ns.store(UINT64_MAX);
+  host.rule(kApi).deadline_max_ns.store(UINT64_MAX);
+  EXPECT_LE(Deadline::of(api, INT64_MAX).remaining_ns(), 24 * 3600 * kS);
   EXPECT_TRUE(Guard({.deadline_mono_ns = deadline.at_mono_ns(), .expected_ns = 1000}));
   Guard late(
       {.resource = api, .deadline_mono_ns = deadline.at_mono_ns(), .expected_ns = 10'000'000'000});

@@ -55,6 +55,8 @@ void add_toolkit(Structs& all) {
   WEIR_FIELD(ResourceRule, retry_floor_milli);
   WEIR_FIELD(ResourceRule, retry_attempts_max);
   WEIR_FIELD(ResourceRule, name);
+  WEIR_FIELD(ResourceRule, deadline_default_ns);
+  WEIR_FIELD(ResourceRule, deadline_max_ns);
   WEIR_FIELD(ResourceRule, reserved3);
   WEIR_STRUCT(FeatureRule);
   WEIR_FIELD(FeatureRule, hot);
