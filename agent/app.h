@@ -68,6 +68,7 @@ class App {
   void fill_status(v1::StatusResponse& status) const;
   void fill_limits(const v1::LimitsRequest& request, v1::LimitsResponse& limits) const;
   void fill_clients(v1::ClientsResponse& clients) const;
+  void fill_resources(const v1::ResourcesRequest& request, v1::ResourcesResponse& resources) const;
   void apply(const v1::ApplyRequest& request, v1::ApplyResponse& response);
 
  private:
@@ -79,6 +80,8 @@ class App {
   std::string start_http();
   void answer(const v1::AdminRequest& request, bool may_change, const AdminServer::Reply& reply);
   void ask_cluster(const v1::ClusterQuery& query, const AdminServer::Reply& reply);
+  void force(const v1::AdminRequest& request, v1::AdminResponse& response);
+  void fill_cpu_status(v1::CpuStatus& cpu) const;
   void fill_upstream(v1::UpstreamStatus& status) const;
   std::string server_metrics() const;
   std::string toolkit_metrics() const;

@@ -175,6 +175,17 @@ void App::answer(const v1::AdminRequest& request, bool may_change,
       else
         response.set_error("only root and the agent's own user may change rules; try sudo");
       break;
+    case v1::AdminRequest::kResources:
+      fill_resources(request.resources(), *response.mutable_resources());
+      break;
+    case v1::AdminRequest::kForceBreaker:
+    case v1::AdminRequest::kForceLevel:
+      if (may_change)
+        force(request, response);
+      else
+        response.set_error(
+            "only root and the agent's own user may force breakers and levels; try sudo");
+      break;
     case v1::AdminRequest::kCluster:
       return ask_cluster(request.cluster(), reply);
     case v1::AdminRequest::REQUEST_NOT_SET:

@@ -5,7 +5,6 @@
 #include <chrono>
 
 #include "agent/app.h"
-#include "agent/toolkit/metrics.h"
 #include "rules/duration.h"
 #include "server/metrics.h"
 #include "shm/clock.h"
@@ -262,7 +261,11 @@ void App::fill_status(v1::StatusResponse& status) const {
   status.set_counters_adopted(adopted);
   status.set_http_address(http_ ? http_->bound_address() : "off");
   if (cluster_) fill_upstream(*status.mutable_upstream());
-  if (cpu_) fill_cpu(cpu_->last(), now_ns, *status.mutable_cpu());
+  if (cpu_) fill_cpu_status(*status.mutable_cpu());
+}
+
+void App::fill_cpu_status(v1::CpuStatus& cpu) const {
+  if (cpu_) fill_cpu(cpu_->last(), read_mono_ns(), cpu);
 }
 
 void App::fill_upstream(v1::UpstreamStatus& out) const {
@@ -302,14 +305,6 @@ void App::fill_upstream(v1::UpstreamStatus& out) const {
   out.set_closes_total(link.closes_total);
   out.set_bytes_in_total(link.bytes_in_total);
   out.set_bytes_out_total(link.bytes_out_total);
-}
-
-std::string App::toolkit_metrics() const {
-  std::vector<std::pair<std::string, const Toolkit*>> toolkits;
-  for (const ServedDomain& served : domains_)
-    if (served.domain->toolkit() != nullptr)
-      toolkits.emplace_back(served.domain->name(), served.domain->toolkit());
-  return render_toolkit_metrics(toolkits);
 }
 
 // Of the server in this process, after the agent's own figures.

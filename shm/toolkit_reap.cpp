@@ -122,7 +122,7 @@ std::int64_t recount(const ToolkitView& view, std::uint32_t resource,
 }
 
 Reaped reap_process(const ToolkitView& view, std::uint32_t slot, std::uint64_t owner,
-                    std::int64_t now_mono_ns) noexcept {
+                    std::int64_t now_mono_ns, std::uint64_t* by_resource) noexcept {
   Reaped reaped;
   if (!view || slot >= view.geometry().processes_max) return reaped;
   ProcessSlot& process = view.process(slot);
@@ -139,9 +139,13 @@ Reaped reap_process(const ToolkitView& view, std::uint32_t slot, std::uint64_t o
     const std::uint64_t claim = cell.claim.load(std::memory_order_acquire);
     const HolderClaim holder = holder_of(claim);
     if (claim == 0 || holder.process != slot || holder.process_generation != generation) continue;
-    permits += static_cast<std::int64_t>(free_cell(cell, claim));
+    const auto freed = static_cast<std::int64_t>(free_cell(cell, claim));
+    permits += freed;
     ++reaped.cells;
-    if (holder.resource < view.geometry().resources_max) touched.set(holder.resource);
+    if (holder.resource >= view.geometry().resources_max) continue;
+    touched.set(holder.resource);
+    if (by_resource != nullptr && freed > 0)
+      by_resource[holder.resource] += static_cast<std::uint64_t>(freed);
   }
   abandon_probes(view, slot, now_mono_ns, reaped);
   for (std::uint32_t i = 0; i < view.geometry().resources_max; ++i) {
@@ -209,8 +213,8 @@ Life life_of(const ProcessSlot& slot, std::uint64_t own_namespace) noexcept {
   return Life::alive;
 }
 
-Reaped reap_dead(const ToolkitView& view, std::uint64_t own_namespace,
-                 std::int64_t now_mono_ns) noexcept {
+Reaped reap_dead(const ToolkitView& view, std::uint64_t own_namespace, std::int64_t now_mono_ns,
+                 std::uint64_t* by_resource) noexcept {
   Reaped sum;
   for (std::uint32_t i = 0; view && i < view.geometry().processes_max; ++i) {
     const ProcessSlot& slot = view.process(i);
@@ -222,7 +226,7 @@ Reaped reap_dead(const ToolkitView& view, std::uint64_t own_namespace,
                             (claimed > now_mono_ns || now_mono_ns - claimed > kClaimNs);
     if (!unfinished && state != ProcessState::reaping && life_of(slot, own_namespace) != Life::dead)
       continue;
-    const Reaped one = reap_process(view, i, owner, now_mono_ns);
+    const Reaped one = reap_process(view, i, owner, now_mono_ns, by_resource);
     sum.permits += one.permits;
     sum.cells += one.cells;
     sum.probes += one.probes;

@@ -18,9 +18,10 @@ struct Reaped {
 
 // The process of this slot is gone, whoever says so: frees its cells, its probes and the slot.
 // `owner` is the slot's word as it was when the death was known; if it differs now, nothing
-// happens. The totals of the resources that it held are recounted.
+// happens. The totals of the resources that it held are recounted. `by_resource`, if there is one,
+// has a place for each resource, to which the permits that were given back are added.
 Reaped reap_process(const ToolkitView& view, std::uint32_t slot, std::uint64_t owner,
-                    std::int64_t now_mono_ns) noexcept;
+                    std::int64_t now_mono_ns, std::uint64_t* by_resource = nullptr) noexcept;
 
 // Sets the total of one resource to the sum of its holders, and returns what it added. While others
 // come and go it only corrects what is certain; what a busy moment hides the next one finds. At
@@ -38,8 +39,8 @@ Life life_of(const ProcessSlot& slot, std::uint64_t own_namespace) noexcept;
 // Looks at all slots and reaps those whose process is certainly gone. Costs a system call a slot
 // that is in use. A slot whose claim was never finished is freed after kClaimNs.
 inline constexpr std::int64_t kClaimNs = 10'000'000'000;
-Reaped reap_dead(const ToolkitView& view, std::uint64_t own_namespace,
-                 std::int64_t now_mono_ns) noexcept;
+Reaped reap_dead(const ToolkitView& view, std::uint64_t own_namespace, std::int64_t now_mono_ns,
+                 std::uint64_t* by_resource = nullptr) noexcept;
 
 // Field 22 of /proc/<pid>/stat; 0 where it cannot be read. Makes system calls.
 std::uint64_t start_ticks_of(std::uint32_t pid) noexcept;

@@ -5,6 +5,7 @@
 #include <ostream>
 
 #include "agent/cli/app_quota.h"
+#include "agent/cli/app_toolkit.h"
 #include "agent/cli/version.h"
 #include "rules/duration.h"
 #include "rules/text.h"
@@ -25,6 +26,7 @@ struct Options {
   TopOptions cluster_top;
   std::string cluster_limit;
   QuotaOptions quota;
+  ToolkitOptions toolkit;
   TakeOptions take;
   std::string take_wait;
   RulesOptions rules;
@@ -101,21 +103,23 @@ void add_globals(CLI::App& app, GlobalOptions& global) {
 
 void add_reading(CLI::App& app, Options& options) {
   app.add_subcommand("status", "The agent: its rules, clock, domains and CPU");
-  auto* list = app.add_subcommand("list", "All limits, a line each");
+  auto* list = app.add_subcommand("list", "All limits and resources, a line each");
   list->add_option("PATTERN", options.list.pattern, "Only names that match a shell pattern")
       ->type_name("");
   list->add_option("--domain", options.list.domain, "Only this domain")->type_name("NAME");
   add_choice(*list, "--sort", options.list.sort, sort_words(), "Order");
   list->add_flag("--names", options.list.names, "Names alone, for scripts");
-  auto* show = app.add_subcommand("show", "One limit, explained");
-  show->add_option("NAME", options.show.name, "The limit")->type_name("")->required();
+  list->add_flag("--resources", options.list.resources, "Resources alone");
+  auto* show = app.add_subcommand("show", "One limit or resource, explained");
+  show->add_option("NAME", options.show.name, "The limit or resource")->type_name("")->required();
   show->add_option("--domain", options.show.domain, "In this domain")->type_name("NAME");
-  auto* top = app.add_subcommand("top", "All limits, live");
+  auto* top = app.add_subcommand("top", "All limits and resources, live");
   add_number(*top, "-d,--delay", options.top.interval_s, 0.001, 60.0, "SECONDS",
              "Time between two looks, at most 60 (1)");
   add_choice(*top, "--sort", options.top.sort, sort_words(), "Order");
   top->add_option("--filter", options.top.filter, "Only names that contain this text")
       ->type_name("TEXT");
+  top->add_flag("--resources", options.top.resources, "Begin with the resources");
   top->add_flag("--once", options.top.once, "Print one screen as text and end");
   add_number(*top, "--width", options.top.width, 40U, 1000U, "COLUMNS",
              "--once: columns of the text (100)");
@@ -205,6 +209,7 @@ void build(CLI::App& app, Options& options) {
   add_cluster(app, options);
   add_quota(app, options.quota);
   add_audit(app, options.quota);
+  add_toolkit(app, options.toolkit);
   add_helping(app, options);
 }
 
@@ -238,6 +243,8 @@ int dispatch(const CLI::App& app, const Context& context, Options& options, cons
   if (name == "cluster") return run_cluster(command, context, options);
   if (name == "quota" || name == "audit")
     return run_quota(command, context, options.quota, host.environment);
+  if (name == "breaker" || name == "degrade" || name == "load")
+    return run_toolkit(command, context, options.toolkit);
   if (name == "rules") return run_rules(command, context, options.rules);
   if (name == "doctor") return cmd_doctor(context, options.doctor);
   if (name == "bench") return cmd_bench(context, options.bench);

@@ -6,6 +6,7 @@
 #include "agent/cli/commands.h"
 #include "agent/cli/json.h"
 #include "agent/cli/limits.h"
+#include "agent/cli/resources.h"
 #include "agent/cli/table.h"
 
 namespace weir::cli {
@@ -49,8 +50,14 @@ void print_table(const Context& context, const Limits& limits) {
   table.print(context);
 }
 
+void keep_matching(v1::ResourcesResponse& resources, const std::string& pattern) {
+  auto& list = *resources.mutable_resources();
+  for (int i = list.size(); !pattern.empty() && i-- > 0;)
+    if (::fnmatch(pattern.c_str(), list[i].name().c_str(), 0) != 0) list.DeleteSubrange(i, 1);
+}
+
 void print_none(const Context& context, const ListOptions& options) {
-  context.err << "weir: no limit";
+  context.err << (options.resources ? "weir: no resource" : "weir: no limit");
   if (!options.pattern.empty())
     context.err << " matches '" << context.escaped(options.pattern) << "'";
   if (!options.domain.empty())
@@ -63,22 +70,38 @@ void print_none(const Context& context, const ListOptions& options) {
 }  // namespace
 
 int cmd_list(const Context& context, const ListOptions& options) {
-  auto fetched = fetch_limits(context, options.domain, "");
-  if (!fetched) return context.fail(fetched.error());
-  Limits limits = matching(std::move(*fetched), options.pattern);
-  sort_limits(limits, options.sort);
+  Limits limits;
+  if (!options.resources) {
+    auto fetched = fetch_limits(context, options.domain, "");
+    if (!fetched) return context.fail(fetched.error());
+    limits = matching(std::move(*fetched), options.pattern);
+    sort_limits(limits, options.sort);
+  }
+  v1::ResourcesResponse resources;
+  if (options.resources || !options.names) {
+    auto fetched = fetch_resources(context, options.domain, "");
+    if (!fetched) return context.fail(fetched.error());
+    resources = std::move(*fetched);
+    keep_matching(resources, options.pattern);
+  }
   if (context.json()) {
     Json array = Json::array();
     for (const auto& limit : limits)
       array.push_back(to_json(limit));
-    print_json(context, {{"limits", std::move(array)}});
+    print_json(context, {{"limits", std::move(array)},
+                         {"resources", resources_json(resources)},
+                         {"degrades", degrades_json(resources)}});
   } else if (options.names) {
     for (const auto& limit : limits)
       context.out << context.escaped(limit.name()) << '\n';
-  } else if (limits.empty()) {
+    for (const auto& resource : resources.resources())
+      context.out << context.escaped(resource.name()) << '\n';
+  } else if (limits.empty() && resources.resources().empty()) {
     print_none(context, options);
   } else {
-    print_table(context, limits);
+    if (!limits.empty()) print_table(context, limits);
+    if (!limits.empty() && !resources.resources().empty()) context.out << '\n';
+    if (!resources.resources().empty()) print_resources(context, resources);
   }
   return kExitOk;
 }

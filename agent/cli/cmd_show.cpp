@@ -1,4 +1,4 @@
-// weir show: one limit, explained.
+// weir show: one limit or resource, explained.
 #include <ostream>
 
 #include "agent/cli/cluster_view.h"
@@ -6,6 +6,7 @@
 #include "agent/cli/explain.h"
 #include "agent/cli/json.h"
 #include "agent/cli/limits.h"
+#include "agent/cli/resources.h"
 #include "agent/cli/table.h"
 
 namespace weir::cli {
@@ -32,6 +33,8 @@ std::vector<std::string> wrap(const std::string& text) {
   return lines;
 }
 
+}  // namespace
+
 void print_paragraphs(const Context& context, const std::vector<Paragraph>& paragraphs) {
   std::size_t width = 0;
   for (const Paragraph& paragraph : paragraphs)
@@ -46,6 +49,8 @@ void print_paragraphs(const Context& context, const std::vector<Paragraph>& para
     }
   }
 }
+
+namespace {
 
 // The agent counts waiting calls by client and by limit, not by both.
 void print_waiting_clients(const Context& context, const std::string& domain) {
@@ -89,16 +94,24 @@ int cmd_show(const Context& context, const ShowOptions& options) {
   auto limits = fetch_limits(context, options.domain, options.name);
   if (!limits) return context.fail(limits.error());
   std::erase_if(*limits, [&](const auto& limit) { return limit.name() != options.name; });
-  if (limits->empty()) {
+  // The name of a resource has a space of its own: one of each may have it.
+  const auto everything = fetch_resources(context, options.domain, "");
+  if (!everything) return context.fail(everything.error());
+  v1::ResourcesResponse named = *everything;
+  auto& list = *named.mutable_resources();
+  for (int i = list.size(); i-- > 0;)
+    if (list[i].name() != options.name) list.DeleteSubrange(i, 1);
+  if (limits->empty() && list.empty()) {
     const auto all = fetch_limits(context, options.domain, "");
-    return context.fail("no limit '" + options.name + "'." +
-                        (all ? suggestion(context, *all, options.name) : std::string{}));
+    return context.fail(
+        (everything->resources().empty() ? "no limit '" : "no limit or resource '") + options.name +
+        "'." + (all ? suggestion(context, *all, options.name) : std::string{}));
   }
   if (context.json()) {
     Json array = Json::array();
     for (const auto& limit : *limits)
       array.push_back(to_json(limit));
-    print_json(context, {{"limits", std::move(array)}});
+    print_json(context, {{"limits", std::move(array)}, {"resources", resources_json(named)}});
     return kExitOk;
   }
   bool first = true;
@@ -108,6 +121,11 @@ int cmd_show(const Context& context, const ShowOptions& options) {
     const Others others = others_of(context, limit);
     print_paragraphs(context, explain(context, limit, others.hosts, others.own_host));
     if (limit.waiting() != 0) print_waiting_clients(context, limit.domain());
+  }
+  for (const auto& resource : list) {
+    if (!first) context.out << '\n';
+    first = false;
+    print_paragraphs(context, explain(context, resource, *everything));
   }
   return kExitOk;
 }

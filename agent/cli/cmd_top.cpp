@@ -10,6 +10,7 @@
 #include "agent/cli/commands.h"
 #include "agent/cli/terminal.h"
 #include "agent/cli/top_model.h"
+#include "agent/cli/top_resources.h"
 #include "agent/cli/top_view.h"
 
 namespace weir::cli {
@@ -38,7 +39,9 @@ class Feed {
     if (!status->has_status()) return lost(unexpected_answer(client_->path()));
     auto limits = fetch_limits(*client_, "", "");
     if (!limits) return lost(limits.error());
-    model.feed(status->status(), std::move(*limits));
+    auto resources = fetch_resources(*client_, "", "");
+    if (!resources) return lost(resources.error());
+    model.feed(status->status(), std::move(*limits), std::move(*resources));
     return std::nullopt;
   }
 
@@ -79,6 +82,10 @@ int print_once(const Context& context, const TopOptions& options, TopModel& mode
   model.set_page_rows(page_rows(size));
   auto lines = render(context, model, size, clock_text());
   lines.pop_back();  // the keys
+  if (!model.shows_resources() && !model.resources().resources().empty()) {
+    lines.push_back({});
+    add_all_resources(context, model, size.columns, lines);
+  }
   for (const Line& line : lines) {
     std::string text;
     for (const Span& span : line)

@@ -19,6 +19,7 @@ struct ListOptions {
   std::string domain;   // empty: all
   SortKey sort = SortKey::name;
   bool names = false;
+  bool resources = false;  // these alone
 };
 int cmd_list(const Context& context, const ListOptions& options);
 
@@ -37,6 +38,7 @@ struct TopOptions {
   bool once = false;          // print one screen as text and end
   std::uint32_t width = 100;  // of that screen
   std::uint32_t samples = 2;  // how many intervals that screen has seen
+  bool resources = false;     // begin with the resources
 };
 int cmd_top(const Context& context, const TopOptions& options);
 
@@ -81,6 +83,30 @@ struct BenchOptions {
   std::uint32_t threads = 0;  // 0: as many as there are CPUs, at most 4
 };
 int cmd_bench(const Context& context, const BenchOptions& options);
+
+struct BreakerOptions {
+  std::string name;   // empty: all
+  std::string state;  // open, close, auto; empty: only show
+  std::string domain;
+  std::uint64_t for_ns = 0;  // 0: until told otherwise
+};
+int cmd_breaker(const Context& context, const BreakerOptions& options);
+
+struct DegradeOptions {
+  std::string name;   // empty: all
+  std::string level;  // 0..8, auto; empty: only show
+  std::string domain;
+  std::uint32_t drill_permille = 0;  // 0: no drill, all requests
+  std::uint64_t for_ns = 0;
+};
+int cmd_degrade(const Context& context, const DegradeOptions& options);
+
+struct LoadOptions {
+  std::string name;  // empty: the host and all resources
+  std::string domain;
+  bool orca = false;
+};
+int cmd_load(const Context& context, const LoadOptions& options);
 
 int cmd_version(const Context& context);
 int cmd_completion(const Context& context, const std::string& shell);

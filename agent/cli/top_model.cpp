@@ -19,14 +19,21 @@ bool is_key(int key, TopKey named) { return key == static_cast<int>(named); }
 }  // namespace
 
 TopModel::TopModel(const TopOptions& options)
-    : sort_(options.sort),
+    : resources_chosen_(options.resources),
+      sort_(options.sort),
       interval_s_(std::clamp(options.interval_s, kIntervalMinS, kIntervalMaxS)),
       filter_(options.filter.substr(0, kFilterBytesMax)) {}
 
-void TopModel::feed(const v1::StatusResponse& status, Limits limits) {
+bool TopModel::shows_resources() const noexcept {
+  return resources_chosen_ || (limits_.empty() && !resources_.resources().empty());
+}
+
+void TopModel::feed(const v1::StatusResponse& status, Limits limits,
+                    v1::ResourcesResponse resources) {
   status_ = status;
   trouble_.clear();
   limits_ = std::move(limits);
+  resources_ = std::move(resources);
   remember();
   reorder();
 }
@@ -54,12 +61,48 @@ const std::deque<double>& TopModel::history(const v1::LimitStatus& limit) const 
 // The cursor stays at its place on the screen, not with its limit: what is busiest stays in view.
 void TopModel::reorder() {
   sort_limits(limits_, sort_, reversed_);
+  order_resources();
   visible_.clear();
   const std::string wanted = lowered(filter_);
-  for (std::size_t i = 0; i < limits_.size(); ++i)
-    if (wanted.empty() || lowered(limits_[i].name()).find(wanted) != std::string::npos)
-      visible_.push_back(i);
+  const auto look_at = [&](std::size_t i, const std::string& name) {
+    if (wanted.empty() || lowered(name).find(wanted) != std::string::npos) visible_.push_back(i);
+  };
+  if (shows_resources())
+    for (int i = 0; i < resources_.resources_size(); ++i)
+      look_at(static_cast<std::size_t>(i), resources_.resources(i).name());
+  else
+    for (std::size_t i = 0; i < limits_.size(); ++i)
+      look_at(i, limits_[i].name());
   move_to(cursor_);
+}
+
+// The same keys mean what comes nearest: what is asked, refused, how full it is, what is in flight.
+void TopModel::order_resources() {
+  const auto figure = [this](const v1::ResourceStatus& r) {
+    const double room = static_cast<double>(std::max<std::uint64_t>(r.concurrency(), 1));
+    switch (sort_) {
+      case SortKey::admitted:
+        return r.asked_per_s();
+      case SortKey::refused:
+        return r.refused_per_s();
+      case SortKey::level:
+        return r.concurrency() == 0 ? 0.0 : static_cast<double>(r.in_flight()) / room;
+      case SortKey::waiting:
+        return static_cast<double>(r.in_flight());
+      case SortKey::name:
+        break;
+    }
+    return 0.0;
+  };
+  auto& list = *resources_.mutable_resources();
+  std::sort(list.begin(), list.end(), [&](const auto& a, const auto& b) {
+    const double left = figure(a);
+    const double right = figure(b);
+    if (left != right) return reversed_ ? left < right : left > right;
+    const int order =
+        a.name() != b.name() ? a.name().compare(b.name()) : a.domain().compare(b.domain());
+    return sort_ == SortKey::name && reversed_ ? order > 0 : order < 0;
+  });
 }
 
 void TopModel::set_page_rows(std::size_t rows) {
@@ -76,7 +119,13 @@ void TopModel::move_to(std::size_t row) {
 }
 
 const v1::LimitStatus* TopModel::selected() const {
+  if (shows_resources()) return nullptr;
   return cursor_ < visible_.size() ? &limits_[visible_[cursor_]] : nullptr;
+}
+
+const v1::ResourceStatus* TopModel::selected_resource() const {
+  if (!shows_resources() || cursor_ >= visible_.size()) return nullptr;
+  return &resources_.resources(static_cast<int>(visible_[cursor_]));
 }
 
 bool TopModel::on_key(int key) {
@@ -111,6 +160,11 @@ bool TopModel::on_list_key(int key) {
     case '/':
       mode_ = TopMode::filter;
       break;
+    case 'o':
+      resources_chosen_ = !resources_chosen_;
+      cursor_ = first_row_ = 0;
+      reorder();
+      break;
     case 'p':
     case ' ':
       paused_ = !paused_;
@@ -122,7 +176,7 @@ bool TopModel::on_list_key(int key) {
       interval_s_ = std::max(interval_s_ / 2, kIntervalMinS);
       break;
     case static_cast<int>(TopKey::enter):
-      if (selected() != nullptr) mode_ = TopMode::details;
+      if (selected() != nullptr || selected_resource() != nullptr) mode_ = TopMode::details;
       break;
     case static_cast<int>(TopKey::escape):
       filter_.clear();

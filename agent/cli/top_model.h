@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "agent/cli/limits.h"
+#include "agent/cli/resources.h"
 
 namespace weir::cli {
 
@@ -38,7 +39,7 @@ class TopModel {
  public:
   explicit TopModel(const TopOptions& options);
 
-  void feed(const v1::StatusResponse& status, Limits limits);
+  void feed(const v1::StatusResponse& status, Limits limits, v1::ResourcesResponse resources = {});
   // Why there are no new figures; the last ones stay on the screen.
   void set_trouble(std::string text) { trouble_ = std::move(text); }
 
@@ -50,7 +51,10 @@ class TopModel {
   const std::optional<v1::StatusResponse>& status() const noexcept { return status_; }
   const std::string& trouble() const noexcept { return trouble_; }
   const Limits& limits() const noexcept { return limits_; }
-  // Indexes into limits() of those that pass the filter, in order.
+  const v1::ResourcesResponse& resources() const noexcept { return resources_; }
+  // Whether the list is that of the resources: chosen by a key, or for want of any limit.
+  bool shows_resources() const noexcept;
+  // Indexes into limits(), or the resources, of those that pass the filter, in order.
   const std::vector<std::size_t>& visible() const noexcept { return visible_; }
   const std::deque<double>& history(const v1::LimitStatus& limit) const;
 
@@ -63,6 +67,7 @@ class TopModel {
   std::size_t cursor() const noexcept { return cursor_; }
   std::size_t first_row() const noexcept { return first_row_; }
   const v1::LimitStatus* selected() const;
+  const v1::ResourceStatus* selected_resource() const;
 
  private:
   using HistoryKey = std::pair<std::string, std::string>;  // domain, name
@@ -76,11 +81,14 @@ class TopModel {
   void move_to(std::size_t row);
   void next_sort();
   void reorder();
+  void order_resources();
   void remember();
 
   std::optional<v1::StatusResponse> status_;
   std::string trouble_;
   Limits limits_;
+  v1::ResourcesResponse resources_;
+  bool resources_chosen_;
   std::vector<std::size_t> visible_;
   std::map<HistoryKey, std::deque<double>> history_;
 

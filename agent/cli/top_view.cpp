@@ -6,6 +6,8 @@
 
 #include "agent/cli/cpu_figures.h"
 #include "agent/cli/explain.h"
+#include "agent/cli/resources.h"
+#include "agent/cli/top_resources.h"
 
 namespace weir::cli {
 
@@ -63,12 +65,15 @@ std::string seconds(double value) {
 
 Line first_line(const Context& context, const TopModel& model, std::string_view clock_text) {
   Line line{{"weir top", TopStyle::bold}};
-  const std::size_t all = model.limits().size();
+  const bool resources = model.shows_resources();
+  const std::size_t all = resources ? static_cast<std::size_t>(model.resources().resources_size())
+                                    : model.limits().size();
   const std::size_t shown = model.visible().size();
-  std::string text = "  " + (shown == all ? std::string{} : std::to_string(shown) + " of ") +
-                     std::to_string(all) + (all == 1 ? " limit" : " limits") + ", by " +
-                     std::string{to_text(model.sort())} + (model.reversed() ? " (reversed)" : "") +
-                     ", every " + seconds(model.interval_s());
+  std::string text =
+      "  " + (shown == all ? std::string{} : std::to_string(shown) + " of ") +
+      (resources ? plural(all, "resource", "resources") : plural(all, "limit", "limits")) +
+      ", by " + std::string{to_text(model.sort())} + (model.reversed() ? " (reversed)" : "") +
+      ", every " + seconds(model.interval_s());
   if (!model.filter().empty()) text += ", filter '" + escaped(context, model.filter()) + "'";
   line.push_back({text});
   if (model.paused()) line.push_back({"  PAUSED", TopStyle::warn});
@@ -125,18 +130,13 @@ TopStyle fill_style(double fill) {
   return fill < 0.25 ? TopStyle::warn : TopStyle::good;
 }
 
-// Two domains may have limits of the same name.
-std::string shown_name(const Context& context, const v1::LimitStatus& limit) {
-  if (limit.domain() == "default") return escaped(context, limit.name());
-  return escaped(context, limit.name()) + " (" + escaped(context, limit.domain()) + ")";
-}
-
 Line limit_line(const Context& context, const TopModel& model, const v1::LimitStatus& limit,
                 const Layout& layout, bool selected) {
   const Charset charset = context.charset;
   const double fill = fill_of(limit);
   const auto styled = [&](TopStyle style) { return selected ? TopStyle::selected : style; };
-  Line line{{fit(shown_name(context, limit), layout.name, charset), styled(TopStyle::plain)}};
+  Line line{{fit(shown_name(context, limit.domain(), limit.name()), layout.name, charset),
+             styled(TopStyle::plain)}};
   const auto add = [&](std::string text, TopStyle style) {
     line.push_back({" ", styled(TopStyle::plain)});
     line.push_back({std::move(text), styled(style)});
@@ -166,11 +166,12 @@ Line footer(const Context& context, const TopModel& model) {
   if (!model.visible().empty())
     place =
         std::to_string(model.cursor() + 1) + "/" + std::to_string(model.visible().size()) + "  ";
-  return {{place + "q quit  ? help  s sort  / filter  Enter details  p pause", TopStyle::dim}};
+  return {{place + "q quit  ? help  s sort  / filter  o resources  Enter details  p pause",
+           TopStyle::dim}};
 }
 
 void add_help(std::vector<Line>& lines) {
-  static constexpr std::array<std::array<const char*, 2>, 12> kKeys{{
+  static constexpr std::array<std::array<const char*, 2>, 13> kKeys{{
       {"q, Ctrl-C", "quit"},
       {"?, h", "this help; the same key or Esc leaves it"},
       {"up, down, j, k", "move; Page Up, Page Down, Home (g), End (G)"},
@@ -179,6 +180,7 @@ void add_help(std::vector<Line>& lines) {
       {"a, x, t, w, n", "sort by admitted, refused, tokens left, waiting, name"},
       {"r", "reverse the order"},
       {"/", "show only the names that contain a text"},
+      {"o", "the resources in place of the limits, and back"},
       {"Esc", "clear the filter"},
       {"p, space", "pause"},
       {"+, -", "slower, faster"},
@@ -194,13 +196,16 @@ void add_help(std::vector<Line>& lines) {
 void add_details(const Context& context, const TopModel& model, std::size_t width,
                  std::vector<Line>& lines) {
   const auto* limit = model.selected();
-  if (limit == nullptr) {
-    lines.push_back({{"no limit is chosen"}});
+  const auto* resource = model.selected_resource();
+  if (limit == nullptr && resource == nullptr) {
+    lines.push_back({{"nothing is chosen"}});
     return;
   }
   constexpr std::size_t kTitleColumns = 20;
   const std::size_t text_columns = width - kTitleColumns;
-  for (const Paragraph& paragraph : explain(context, *limit)) {
+  const auto paragraphs =
+      limit != nullptr ? explain(context, *limit) : explain(context, *resource, model.resources());
+  for (const Paragraph& paragraph : paragraphs) {
     std::string title = paragraph.title;
     std::string line;
     const auto flush = [&] {
@@ -222,6 +227,8 @@ void add_details(const Context& context, const TopModel& model, std::size_t widt
 
 void add_list(const Context& context, const TopModel& model, ScreenSize size,
               std::vector<Line>& lines) {
+  if (model.shows_resources())
+    return add_resource_rows(context, model, size.columns, page_rows(size), lines);
   const Layout layout = layout_for(size.columns);
   lines.push_back(title_line(layout, context.charset));
   const std::size_t end = std::min(model.visible().size(), model.first_row() + page_rows(size));

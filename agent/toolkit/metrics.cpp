@@ -5,6 +5,7 @@
 #include "agent/toolkit/toolkit.h"
 #include "daemon/http/text_page.h"
 #include "daemon/log/printable.h"
+#include "rules/text.h"
 
 namespace weir::agent {
 
@@ -60,6 +61,49 @@ void add_refusals(std::vector<MetricFamily>& page, const Toolkits& toolkits) {
   if (!family.metric.empty()) page.push_back(std::move(family));
 }
 
+// The share refused and the rate asked of each class: who pays for the overload.
+void add_classes(std::vector<MetricFamily>& page, const Toolkits& toolkits) {
+  MetricFamily shed{"weir_resource_class_shed_ratio",
+                    "Share of the calls of a class that the shedder refused "
+                    "in the last second.",
+                    MetricType::Gauge,
+                    {}};
+  MetricFamily asked{
+      "weir_resource_class_asked_total", "First tries by class.", MetricType::Counter, {}};
+  for (const auto& [domain, toolkit] : toolkits)
+    for (const auto& resource : toolkit->resources())
+      for (std::size_t i = 0; i < shm::kClasses; ++i) {
+        const Labels labels{{"domain", printable(domain)},
+                            {"resource", printable(resource->name())},
+                            {"class", std::string{kClassNames[i]}}};
+        add_sample(shed, labels, resource->figures().class_shed_share[i]);
+        add_sample(asked, labels, static_cast<double>(resource->totals().asked[i]));
+      }
+  if (!shed.metric.empty()) page.push_back(std::move(shed));
+  if (!asked.metric.empty()) page.push_back(std::move(asked));
+}
+
+// Of a domain as a whole.
+void add_domains(std::vector<MetricFamily>& page, const Toolkits& toolkits) {
+  MetricFamily reaped{"weir_toolkit_reaped_total",
+                      "Permits that processes held when they died, of all resources.",
+                      MetricType::Counter,
+                      {}};
+  MetricFamily places{
+      "weir_toolkit_places", "Places for resources and tenants, by state.", MetricType::Gauge, {}};
+  for (const auto& [domain, toolkit] : toolkits) {
+    if (!toolkit->active()) continue;
+    const double taken = static_cast<double>(toolkit->resources().size());
+    const double all = toolkit->view().geometry().resources_max;
+    add_sample(reaped, {{"domain", printable(domain)}},
+               static_cast<double>(toolkit->reaped_total()));
+    add_sample(places, {{"domain", printable(domain)}, {"state", "taken"}}, taken);
+    add_sample(places, {{"domain", printable(domain)}, {"state", "free"}}, all - taken);
+  }
+  if (!reaped.metric.empty()) page.push_back(std::move(reaped));
+  if (!places.metric.empty()) page.push_back(std::move(places));
+}
+
 void add_levels(std::vector<MetricFamily>& page, const Toolkits& toolkits) {
   MetricFamily family{
       "weir_degrade_level", "The level in force; 0: nothing is given up.", MetricType::Gauge, {}};
@@ -106,10 +150,24 @@ std::string render_toolkit_metrics(const Toolkits& toolkits) {
   add_refusals(page, toolkits);
   counter("weir_resource_breaker_trips_total", "Openings by the share of failed or slow calls.",
           [](const Resource& r) { return r.trips_total(); });
+  counter("weir_resource_breaker_opened_total", "Openings, whoever saw the reason.",
+          [](const Resource& r) { return r.breaker_story().opened_total; });
+  counter("weir_resource_slow_total", "Calls that took longer than the breaker's slow_call.",
+          [](const Resource& r) { return r.totals().slow; });
+  gauge("weir_resource_requests_per_second", "First tries of the last second.",
+        [](const Resource& r) { return r.figures().asked_per_s; });
+  gauge("weir_resource_errors_per_second", "Failures of the last second.",
+        [](const Resource& r) { return r.figures().failed_per_s; });
+  counter("weir_resource_reaped_total", "Permits that dead holders left behind.",
+          [](const Resource& r) { return r.reaped_total(); });
+  counter("weir_resource_uncounted_total", "Entries that found no cell to be counted in.",
+          [](const Resource& r) { return r.uncounted_total(); });
   counter("weir_resource_expired_total", "Permits that hung holders lost.",
           [](const Resource& r) { return r.expired_total(); });
   counter("weir_resource_forged_total", "Shared figures that could not be true and were cut.",
           [](const Resource& r) { return r.forged_total(); });
+  add_classes(page, toolkits);
+  add_domains(page, toolkits);
   add_levels(page, toolkits);
   return page.empty() ? std::string() : to_text(page);
 }

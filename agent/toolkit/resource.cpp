@@ -95,8 +95,10 @@ void Resource::configure(const ResourceConfig& config, std::int64_t now_ns) {
     if (config.breaker.kind == BreakerKind::states) {
       counts_ = std::make_unique<adaptive::BreakerCounts>(policy_);
       counts_->begin(now_ns, breaker_generation_);
+      if (fresh) begin_story(now_ns);
     } else {
       forced_ = BreakerState::closed;
+      story_ = {};
       rule().forced_state.store(0, kRelaxed);
     }
     if (config.breaker.kind == BreakerKind::adaptive) {
@@ -158,6 +160,9 @@ void Resource::write_config() {
   r.retry_max_ns.store(config_.retry.backoff_max_ns, kRelaxed);
   r.retry_floor_milli.store(config_.retry.floor_per_s_milli, kRelaxed);
   r.retry_attempts_max.store(config_.retry.attempts, kRelaxed);
+  const DeadlineConfig& deadline = config_.deadline;
+  r.deadline_default_ns.store(deadline.present ? deadline.default_ns : 0, kRelaxed);
+  r.deadline_max_ns.store(deadline.present ? deadline.max_ns : 0, kRelaxed);
   // release: the even version goes with all of the above.
   r.config_version.store((version | 1) + 1, std::memory_order_release);
 
@@ -172,12 +177,18 @@ void Resource::write_config() {
 void Resource::retire() { rule().hot.store(0, std::memory_order_release); }
 
 void Resource::on_signal(std::int64_t now_ns, const adaptive::Signal& signal) {
+  cpu_permille_ = signal.cpu_permille;
   if (shedder_) shedder_->on_signal(now_ns, signal);
 }
 
 void Resource::note_expired(std::uint64_t permits) {
   expired_total_ += permits;
   rule().expired_total.store(expired_total_, kRelaxed);
+}
+
+void Resource::note_reaped(std::uint64_t total) {
+  reaped_total_ = total;
+  rule().reaped_total.store(total, kRelaxed);
 }
 
 // What was counted since the last look. A total that ran backwards grew by nothing.
@@ -277,6 +288,11 @@ void Resource::tick_breaker(std::int64_t now_ns, const OutcomeTotals& grown) {
     rule().throttle_share.store(throttle_->refused_share(now_ns), kRelaxed);
   }
   if (!counts_) return;
+  if (forced_until_ns_ != 0 && now_ns >= forced_until_ns_) {
+    forced_until_ns_ = 0;
+    forced_ = BreakerState::closed;
+    rule().forced_state.store(0, kRelaxed);
+  }
   A64& shared = counter().breaker;
   std::uint64_t word = shared.load(std::memory_order_acquire);
   const auto found = adaptive::breaker_fields(word).state;
@@ -297,16 +313,70 @@ void Resource::tick_breaker(std::int64_t now_ns, const OutcomeTotals& grown) {
                   .slow = std::min(grown.slow, grown.succeeded + grown.failed),
                   .consecutive_failures = 0});
   }
-  if (counts_->should_trip(now_ns) != adaptive::TripReason::none) {
+  adaptive::TripReason tripped = adaptive::TripReason::none;
+  if (const auto reason = counts_->should_trip(now_ns); reason != adaptive::TripReason::none) {
     const double chance = adaptive::spread(++draws_) / 65'536.0;
     const std::uint64_t next = adaptive::breaker_trip(word, generation, now_ns, chance, policy_);
     if (next != word && shared.compare_exchange_strong(word, next, std::memory_order_acq_rel)) {
       ++trips_total_;
       word = next;
+      tripped = reason;
     }
   }
+  note_breaker(now_ns, word, tripped);
   rule().breaker_state.store(static_cast<std::uint32_t>(adaptive::breaker_fields(word).state),
                              kRelaxed);
+}
+
+// What an earlier agent left is as old as this one.
+void Resource::begin_story(std::int64_t now_ns) {
+  story_ = {};
+  story_.state = breaker_state();
+  story_generation_ = breaker_generation_;
+  story_.since_ns = now_ns;
+  if (story_.state != BreakerState::closed) story_.reason = "so since before this agent started";
+}
+
+// Clients change the word as well, and say not why: it follows from the state before.
+void Resource::note_breaker(std::int64_t now_ns, std::uint64_t word, adaptive::TripReason tripped) {
+  const adaptive::BreakerFields fields = adaptive::breaker_fields(word);
+  const BreakerState before = story_.state;
+  const bool timed = fields.state == BreakerState::open || fields.state == BreakerState::probing;
+  story_.due_ns =
+      timed ? now_ns + adaptive::breaker_ask(word, now_ns, 0, policy_).retry_after_ns : 0;
+  const bool anew = fields.generation != story_generation_;
+  if (fields.state == before && !anew) return;
+  story_generation_ = fields.generation;
+  story_.state = fields.state;
+  story_.since_ns = now_ns;
+  switch (fields.state) {
+    case BreakerState::forced_open:
+    case BreakerState::forced_closed:
+      story_.reason = "an operator forced it";
+      break;
+    case BreakerState::probing:
+      story_.reason = "one call is under way as the probe";
+      break;
+    case BreakerState::closed:
+      story_.reason = before == BreakerState::closed ? story_.reason
+                      : before == BreakerState::forced_open || before == BreakerState::forced_closed
+                          ? "the operator let go"
+                          : "the probe went well";
+      break;
+    case BreakerState::open:
+      if (anew) ++story_.opened_total;
+      if (tripped == adaptive::TripReason::failed_share)
+        story_.reason = "too large a share of the calls failed";
+      else if (tripped == adaptive::TripReason::slow_share)
+        story_.reason = "too large a share of the calls was slow";
+      else if (fields.good_probes > 0)
+        story_.reason = "a probe went well, and more are wanted";
+      else if (before == BreakerState::probing)
+        story_.reason = anew ? "the probe failed" : "the prober is gone; the next call probes";
+      else
+        story_.reason = "too many failures in a row";
+      break;
+  }
 }
 
 void Resource::tick_retry(std::int64_t now_ns, const OutcomeTotals& grown) {
@@ -337,6 +407,7 @@ void Resource::tick_figures(std::int64_t now_ns, const OutcomeTotals& grown,
     cell.by_class[i] += asked;
     cell.asked += asked;
     cell.shed += static_cast<double>(grown.refused[i]);
+    cell.shed_by_class[i] += static_cast<double>(grown.refused[i]);
   }
   cell.succeeded += static_cast<double>(grown.succeeded);
   cell.succeeded_ns += static_cast<double>(grown.succeeded_ns);
@@ -354,6 +425,16 @@ void Resource::tick_figures(std::int64_t now_ns, const OutcomeTotals& grown,
   figures_.refused_per_s = sum(&Cell::refused) + shed;
   figures_.shed_share =
       figures_.asked_per_s > 0.0 ? std::min(1.0, shed / figures_.asked_per_s) : 0.0;
+  for (std::size_t i = 0; i < kClasses; ++i) {
+    const auto of_class = [this, i](auto Cell::*field) {
+      return adaptive::newest_sum(window_, kSecondCells,
+                                  [field, i](const Cell& c) { return (c.*field)[i]; });
+    };
+    const double asked = of_class(&Cell::by_class);
+    figures_.class_asked_per_s[i] = asked;
+    figures_.class_shed_share[i] =
+        asked > 0.0 ? std::min(1.0, of_class(&Cell::shed_by_class) / asked) : 0.0;
+  }
   figures_.response_ns = succeeded > 0.0 ? sum(&Cell::succeeded_ns) / succeeded : 0.0;
   ResourceRule& r = rule();
   const auto whole = [](double value) {
@@ -368,8 +449,9 @@ void Resource::tick_figures(std::int64_t now_ns, const OutcomeTotals& grown,
   r.figures_mono_ns.store(now_ns, std::memory_order_release);
 }
 
-void Resource::force(BreakerState state, std::int64_t now_ns) {
+void Resource::force(BreakerState state, std::int64_t now_ns, std::int64_t until_ns) {
   forced_ = state;
+  forced_until_ns_ = state == BreakerState::closed ? 0 : until_ns;
   rule().forced_state.store(state == BreakerState::closed ? 0 : static_cast<std::uint32_t>(state),
                             kRelaxed);
   tick_breaker(now_ns, {});
@@ -378,6 +460,7 @@ void Resource::force(BreakerState state, std::int64_t now_ns) {
 BreakerState Resource::breaker_state() const {
   return adaptive::breaker_fields(counter().breaker.load(kRelaxed)).state;
 }
+std::uint64_t Resource::uncounted_total() const { return counter().uncounted_total.load(kRelaxed); }
 std::uint32_t Resource::throttle_share() const { return rule().throttle_share.load(kRelaxed); }
 std::uint64_t Resource::retry_level() const { return rule().retry_level.load(kRelaxed); }
 

@@ -70,6 +70,7 @@ Toolkit::Toolkit(const ToolkitView& view)
     : view_(view),
       own_namespace_(own_pid_namespace()),
       names_(view.geometry().resources_max),
+      reaped_(view.geometry().resources_max),
       feature_names_(view.geometry().features_max) {}
 
 FeatureRule& Toolkit::feature(std::uint32_t index) const {
@@ -119,6 +120,7 @@ bool Toolkit::publish(const DomainRule& rule, std::int64_t now_ns) {
       if (generation == generation_of(owner)) generation = (generation + 2) & 0xffffU;
       view_.counter(at).breaker.store(0, kRelaxed);
       view_.counter(at).consecutive.store(0, kRelaxed);
+      reaped_[at] = 0;
     }
     owner = config.name;
     auto made = std::make_unique<Resource>(view_, at, generation);
@@ -147,6 +149,15 @@ void Toolkit::publish_degrades(const DomainRule& rule, std::int64_t now_ns) {
     DegradeState state;
     state.config = config;
     state.degrader = adaptive::Degrader(degrade_options(config));
+    // An operator's order outlives a change of the rules, as far as it still makes sense.
+    const auto named = [&config](const DegradeState& s) { return s.config.name == config.name; };
+    const auto old = std::find_if(before.begin(), before.end(), named);
+    if (old != before.end() && (!old->forced || *old->forced <= config.levels.size()) &&
+        (!old->drill || old->drill->level <= config.levels.size())) {
+      state.forced = old->forced;
+      state.drill = old->drill;
+      state.until_ns = old->until_ns;
+    }
     degrades_.push_back(std::move(state));
   }
   std::vector<bool> used(feature_names_.size());
@@ -229,13 +240,18 @@ double Toolkit::signal_of(const DegradeState& state) const {
 void Toolkit::tick_degrades(std::int64_t now_ns) {
   for (DegradeState& state : degrades_) {
     state.level = state.degrader.on_signal(now_ns, signal_of(state));
+    if (state.until_ns != 0 && now_ns >= state.until_ns) {
+      state.forced.reset();
+      state.drill.reset();
+      state.until_ns = 0;
+    }
     if (state.forced) state.level = *state.forced;
   }
   for (const auto& [place, entry] : features_) {
     const DegradeState& state = degrades_[entry];
-    const std::uint32_t share = state.config.drill_permille * adaptive::kShareWhole / 1000;
+    const std::uint32_t share = state.drill_permille() * adaptive::kShareWhole / 1000;
     FeatureRule& rule_of = feature(place);
-    rule_of.degrade.store(adaptive::degrade_word(state.level, state.config.drill_level, share),
+    rule_of.degrade.store(adaptive::degrade_word(state.level, state.drill_level(), share),
                           kRelaxed);
     rule_of.level_mono_ns.store(now_ns, std::memory_order_release);
   }
@@ -258,13 +274,18 @@ bool Toolkit::tick(std::int64_t now_ns) {
   }
   if (now_ns >= next_reap_ns_) {
     next_reap_ns_ = now_ns + kReapStepNs;
-    note(reap_dead(view_, own_namespace_, now_ns));
+    note(reap_dead(view_, own_namespace_, now_ns, reaped_.data()));
   }
   if (leased_ && now_ns >= next_lease_ns_) expire_leases(now_ns);
   return busy_;
 }
 
-void Toolkit::note(const Reaped& reaped) { reaped_total_ += reaped.permits; }
+void Toolkit::note(const Reaped& reaped) {
+  reaped_total_ += reaped.permits;
+  if (reaped.permits == 0) return;
+  for (const auto& each : resources_)
+    each->note_reaped(reaped_[each->place()]);
+}
 
 bool Toolkit::owns(std::uint32_t slot, std::uint32_t generation, std::int64_t pid) const {
   if (!view_ || slot >= view_.geometry().processes_max) return false;
@@ -286,7 +307,7 @@ void Toolkit::reap_dying(std::int64_t now_ns) {
   std::erase_if(dying_, [&](const Dying& each) {
     const bool gone = each.pidfd ? has_ended(each.pidfd)
                                  : life_of(view_.process(each.slot), own_namespace_) == Life::dead;
-    if (gone) note(reap_process(view_, each.slot, each.owner, now_ns));
+    if (gone) note(reap_process(view_, each.slot, each.owner, now_ns, reaped_.data()));
     return gone || now_ns >= each.until_ns;
   });
 }
@@ -320,25 +341,42 @@ void Toolkit::expire_leases(std::int64_t now_ns) {
   }
 }
 
-bool Toolkit::force_breaker(const std::string& name, BreakerState state, std::int64_t now_ns) {
+bool Toolkit::force_breaker(const std::string& name, BreakerState state, std::int64_t now_ns,
+                            std::int64_t until_ns) {
   for (const auto& each : resources_) {
     if (each->name() != name || each->config().breaker.kind != BreakerKind::states) continue;
-    each->force(state, now_ns);
+    each->force(state, now_ns, until_ns);
     return true;
   }
   return false;
 }
 
+DegradeState* Toolkit::degrade_named(const std::string& name) {
+  const auto found = std::find_if(degrades_.begin(), degrades_.end(),
+                                  [&name](const DegradeState& s) { return s.config.name == name; });
+  return found == degrades_.end() ? nullptr : &*found;
+}
+
 bool Toolkit::force_level(const std::string& name, std::optional<std::uint32_t> level,
-                          std::int64_t now_ns) {
-  for (DegradeState& state : degrades_) {
-    if (state.config.name != name) continue;
-    if (level && *level > state.config.levels.size()) return false;
-    state.forced = level;
-    tick_degrades(now_ns);
-    return true;
-  }
-  return false;
+                          std::int64_t now_ns, std::int64_t until_ns) {
+  DegradeState* state = degrade_named(name);
+  if (state == nullptr || (level && *level > state->config.levels.size())) return false;
+  state->forced = level;
+  state->drill.reset();
+  state->until_ns = level ? until_ns : 0;
+  tick_degrades(now_ns);
+  return true;
+}
+
+bool Toolkit::force_drill(const std::string& name, Drill drill, std::int64_t now_ns,
+                          std::int64_t until_ns) {
+  DegradeState* state = degrade_named(name);
+  if (state == nullptr || drill.level > state->config.levels.size()) return false;
+  state->forced.reset();
+  state->drill = drill;
+  state->until_ns = until_ns;
+  tick_degrades(now_ns);
+  return true;
 }
 
 }  // namespace weir::agent

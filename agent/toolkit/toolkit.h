@@ -32,11 +32,22 @@ inline constexpr std::int64_t kReapStepNs = 1'000'000'000;
 // A connection ended and its process did not: it has closed it, and keeps what it holds.
 inline constexpr std::int64_t kDyingNs = 1'000'000'000;
 
+// A small share of traffic that goes the degraded way on purpose.
+struct Drill {
+  std::uint32_t level = 0;
+  std::uint32_t permille = 0;
+};
+
 struct DegradeState {
   DegradeConfig config;
   adaptive::Degrader degrader{adaptive::DegradeOptions{}};
   std::optional<std::uint32_t> forced;
+  std::optional<Drill> drill;  // in place of the one of the rules
+  std::int64_t until_ns = 0;   // when what an operator ordered ends; 0: when it is told to
   std::size_t level = 0;
+
+  std::uint32_t drill_level() const { return drill ? drill->level : config.drill_level; }
+  std::uint32_t drill_permille() const { return drill ? drill->permille : config.drill_permille; }
 };
 
 class Toolkit {
@@ -60,14 +71,21 @@ class Toolkit {
   // Whether a process of that number may say that a slot is its own.
   bool owns(std::uint32_t slot, std::uint32_t generation, std::int64_t pid) const;
 
-  // closed lets go. False: no such resource, or it has no breaker.
-  bool force_breaker(const std::string& name, adaptive::BreakerState state, std::int64_t now_ns);
-  // Nothing: by the signal again. False: no such entry or level.
-  bool force_level(const std::string& name, std::optional<std::uint32_t> level,
-                   std::int64_t now_ns);
+  // closed lets go; `until_ns` 0: until told otherwise. False: no such resource, or it has no
+  // breaker of states.
+  bool force_breaker(const std::string& name, adaptive::BreakerState state, std::int64_t now_ns,
+                     std::int64_t until_ns = 0);
+  // Nothing: by the signal, and the drill of the rules, again. False: no such entry or level.
+  bool force_level(const std::string& name, std::optional<std::uint32_t> level, std::int64_t now_ns,
+                   std::int64_t until_ns = 0);
+  // Only for a share of the requests; the level in force stays what it is.
+  bool force_drill(const std::string& name, Drill drill, std::int64_t now_ns,
+                   std::int64_t until_ns = 0);
 
   const std::vector<std::unique_ptr<Resource>>& resources() const { return resources_; }
   const std::vector<DegradeState>& degrades() const { return degrades_; }
+  // Not a number where there is none.
+  double signal_of(const DegradeState& state) const;
   const shm::ToolkitView& view() const { return view_; }
   std::uint64_t reaped_total() const { return reaped_total_; }
   std::uint64_t expired_total() const { return expired_total_; }
@@ -82,7 +100,7 @@ class Toolkit {
 
   int place_for(const std::string& name) const;
   void publish_degrades(const DomainRule& rule, std::int64_t now_ns);
-  double signal_of(const DegradeState& state) const;
+  DegradeState* degrade_named(const std::string& name);
   void tick_degrades(std::int64_t now_ns);
   void reap_dying(std::int64_t now_ns);
   void expire_leases(std::int64_t now_ns);
@@ -91,7 +109,8 @@ class Toolkit {
 
   shm::ToolkitView view_;
   std::uint64_t own_namespace_ = 0;
-  std::vector<std::string> names_;  // by place; whose it was last
+  std::vector<std::string> names_;     // by place; whose it was last
+  std::vector<std::uint64_t> reaped_;  // permits by place
   std::vector<std::unique_ptr<Resource>> resources_;
   std::vector<DegradeState> degrades_;
   std::vector<std::string> feature_names_;

@@ -1,11 +1,14 @@
 # bash completion for weir(1)
 
-# The names of limits that begin with $cur, from the agent that the line speaks of.
+# The names of limits (or, with --resources, of those) that begin with $cur, from the agent that
+# the line speaks of. A resource may have the name of a limit.
 _weir_limits() {
-  local name
+  local name quoted
   while IFS= read -r name; do
-    [[ $name == "$cur"* ]] && COMPREPLY+=("$(printf '%q' "$name")")
-  done < <(weir "${globals[@]}" list --names 2>/dev/null)
+    [[ $name == "$cur"* ]] || continue
+    quoted=$(printf '%q' "$name")
+    [[ " ${COMPREPLY[*]} " == *" $quoted "* ]] || COMPREPLY+=("$quoted")
+  done < <(weir "${globals[@]}" list "$@" --names 2>/dev/null)
 }
 
 _weir_words() {
@@ -20,9 +23,9 @@ _weir_files() {
 
 _weir_command_options() {
   case $command in
-    list) _weir_words '--domain --sort --names' ;;
+    list) _weir_words '--domain --sort --names --resources' ;;
     show) _weir_words '--domain' ;;
-    top) _weir_words '--delay --sort --filter --once --width --samples' ;;
+    top) _weir_words '--delay --sort --filter --resources --once --width --samples' ;;
     take) _weir_words '--tokens --wait --class --allow-without-agent' ;;
     apply) _weir_words '--save --dry-run' ;;
     diff) _weir_words '--exit-code' ;;
@@ -31,6 +34,9 @@ _weir_command_options() {
       --valid-until --rate --burst --agent --chunk --lost --limit --after' ;;
     audit) _weir_words '--api --token-file --namespace --action --from --to --page --page-size \
       --before' ;;
+    breaker) _weir_words '--domain --for' ;;
+    degrade) _weir_words '--domain --for --drill' ;;
+    load) _weir_words '--domain --orca' ;;
     doctor) _weir_words '--rules --all' ;;
     bench) _weir_words '--seconds --threads' ;;
   esac
@@ -67,7 +73,7 @@ _weir() {
         -n | --tokens | --wait | --class | --rules | --seconds | --threads | --api | --token-file | \
         --namespace | --once | --total | --type | --period | --timezone | --valid-until | --rate | \
         --burst | --agent | --chunk | --limit | --after | --action | --from | --to | --page | \
-        --page-size | --before) ((i++)) ;;
+        --page-size | --before | --for | --drill) ((i++)) ;;
       -*) ;;
       *)
         if [[ -z $command || $command == rules ]]; then
@@ -88,7 +94,7 @@ _weir() {
     --period) _weir_words 'none day week month'; return ;;
     --class) _weir_words 'critical_plus critical sheddable_plus sheddable'; return ;;
     --domain | -d | --delay | --filter | --width | --samples | -n | --tokens | --wait | \
-      --seconds | --threads) return ;;
+      --seconds | --threads | --for | --drill) return ;;
   esac
 
   if [[ $cur == -* ]]; then
@@ -96,12 +102,26 @@ _weir() {
     return
   fi
   case $command in
-    '') _weir_words 'status list show top clients take rules cluster quota audit doctor bench version completion' ;;
+    '') _weir_words 'status list show top clients take rules cluster quota audit breaker degrade load doctor bench version completion' ;;
     rules) _weir_words 'check apply diff' ;;
     quota) ((positionals == 0)) && _weir_words 'list show create configure top-up reset suspend \
       resume delete write-back' ;;
     check | apply | diff) ((positionals == 0)) && _weir_files ;;
-    list | show | take | bench) ((positionals == 0)) && _weir_limits ;;
+    show)
+      if ((positionals == 0)); then
+        _weir_limits --resources
+        _weir_limits
+      fi
+      ;;
+    breaker)
+      case $positionals in
+        0) _weir_limits --resources ;;
+        1) _weir_words 'open close auto' ;;
+      esac
+      ;;
+    degrade) ((positionals == 1)) && _weir_words 'auto 0 1 2 3 4 5 6 7 8' ;;
+    load) ((positionals == 0)) && _weir_limits --resources ;;
+    list | take | bench) ((positionals == 0)) && _weir_limits ;;
     completion) ((positionals == 0)) && _weir_words 'bash zsh' ;;
   esac
   declare -F __ltrim_colon_completions >/dev/null && __ltrim_colon_completions "$cur"

@@ -9,6 +9,7 @@
 #include "adaptive/breaker.h"
 #include "adaptive/in_flight.h"
 #include "agent/domain.h"
+#include "agent/toolkit/report.h"
 
 namespace weir::agent {
 namespace {
@@ -78,6 +79,11 @@ TEST_F(ToolkitTest, PublishesWhatTheRulesSay) {
   EXPECT_EQ(db.breaker_growth_permille.load(), 1500U);
   EXPECT_EQ(db.config_version.load() % 2, 0U);
   EXPECT_EQ(view().rule(place("db/t")).concurrency.load(), 50U);
+  EXPECT_EQ(db.deadline_max_ns.load(), 0U);
+  ASSERT_TRUE(domain_->publish(
+      parsed("resources: [{name: db, concurrency: 200, deadline: {default: 1s, max: 7s}}]\n")));
+  EXPECT_EQ(db.deadline_default_ns.load(), 1'000'000'000U);
+  EXPECT_EQ(db.deadline_max_ns.load(), 7'000'000'000U);
 }
 
 TEST_F(ToolkitTest, ALimitChangesLiveAndWhatGoesIsGone) {
@@ -132,6 +138,146 @@ TEST_F(ToolkitTest, AnOperatorForcesABreakerAndNobodyElseDoes) {
   pass(40 * kMs);
   EXPECT_EQ(state(), BreakerState::closed);
   EXPECT_FALSE(toolkit().force_breaker("none", BreakerState::forced_open, now_));
+}
+
+// An operator goes home: what was forced for a time ends with it, in the shared word as well.
+TEST_F(ToolkitTest, WhatIsForcedForATimeEndsWithIt) {
+  serve(
+      "resources: [{name: db, breaker: states}]\n"
+      "degrade: [{name: shop, signal: cpu, levels: [{enter: 80%, features: [extras]}]}]\n");
+  ASSERT_TRUE(toolkit().force_breaker("db", BreakerState::forced_open, now_, now_ + 500 * kMs));
+  ASSERT_TRUE(toolkit().force_level("shop", 1, now_, now_ + 500 * kMs));
+  pass(400 * kMs);
+  EXPECT_EQ(state(), BreakerState::forced_open);
+  EXPECT_EQ(toolkit().degrades()[0].level, 1U);
+  pass(200 * kMs);
+  EXPECT_EQ(state(), BreakerState::closed);
+  EXPECT_EQ(view().rule(place("db")).forced_state.load(), 0U);
+  EXPECT_EQ(toolkit().degrades()[0].level, 0U);
+  EXPECT_FALSE(toolkit().degrades()[0].forced.has_value());
+}
+
+TEST_F(ToolkitTest, AnOrderOutlivesAChangeOfTheRules) {
+  serve("degrade: [{name: shop, signal: cpu, levels: [{enter: 80%, features: [extras]}]}]\n");
+  ASSERT_TRUE(toolkit().force_level("shop", 1, now_));
+  ASSERT_TRUE(domain_->publish(parsed(
+      "degrade: [{name: shop, signal: cpu, levels: [{enter: 70%, features: [extras]}]}]\n")));
+  pass(100 * kMs);
+  EXPECT_EQ(toolkit().degrades()[0].level, 1U);
+}
+
+TEST_F(ToolkitTest, ADrillGivesUpAFeatureForAShareAlone) {
+  serve("degrade: [{name: shop, signal: cpu, levels: [{enter: 80%, features: [extras]}]}]\n");
+  ASSERT_TRUE(toolkit().force_drill("shop", {1, 100}, now_, now_ + 500 * kMs));
+  EXPECT_FALSE(toolkit().force_drill("shop", {2, 100}, now_));
+  const auto at = static_cast<std::uint32_t>(shm::find_feature(view(), "extras"));
+  const auto off = [&] {
+    std::uint32_t count = 0;
+    for (std::uint32_t draw = 0; draw < adaptive::kShareWhole; ++draw)
+      count += adaptive::degraded(view().feature(at).degrade.load(), 1, draw) ? 1 : 0;
+    return count;
+  };
+  EXPECT_EQ(off(), adaptive::kShareWhole / 10);
+  EXPECT_EQ(toolkit().degrades()[0].level, 0U);
+  pass(600 * kMs);
+  EXPECT_EQ(off(), 0U);
+}
+
+// Clients trip the breaker and answer its probes; the agent says why from what it sees.
+TEST_F(ToolkitTest, TheStoryOfABreakerIsTold) {
+  serve("resources: [{name: db, breaker: {volume: 20, error_rate: 50%}}]\n");
+  const auto story = [this] { return toolkit().resources()[0]->breaker_story(); };
+  EXPECT_STREQ(story().reason, "");
+  view().lane(0, place("db")).failed += 30;
+  pass(1'500 * kMs);
+  EXPECT_EQ(story().state, BreakerState::open);
+  EXPECT_STREQ(story().reason, "too large a share of the calls failed");
+  EXPECT_GT(story().due_ns, now_);
+  EXPECT_EQ(story().opened_total, 1U);
+  now_ += 10'000 * kMs;
+  adaptive::BreakerPolicy policy;
+  shm::A64& word = view().counter(place("db")).breaker;
+  word = adaptive::breaker_ask(word, now_, 5, policy).word;
+  pass(20 * kMs);
+  EXPECT_EQ(story().state, BreakerState::probing);
+  word = adaptive::breaker_probed(word, adaptive::breaker_generation(word), 5, true, now_, 0.5,
+                                  policy);
+  pass(20 * kMs);
+  EXPECT_EQ(story().state, BreakerState::closed);
+  EXPECT_STREQ(story().reason, "the probe went well");
+  word = adaptive::breaker_trip(word, adaptive::breaker_generation(word), now_, 0.5, policy);
+  pass(20 * kMs);
+  EXPECT_STREQ(story().reason, "too many failures in a row");
+  EXPECT_EQ(story().opened_total, 2U);
+}
+
+TEST_F(ToolkitTest, ReportsWhatAnOperatorAsksFor) {
+  serve(
+      "resources:\n"
+      "  - name: db\n"
+      "    concurrency: {max: 200, priority: {sheddable: 20%}, tenants: [{name: t, max: 50}]}\n"
+      "    shed: bbr\n"
+      "    breaker: states\n"
+      "    deadline: {default: 1s, max: 7s}\n"
+      "  - {name: far, breaker: adaptive}\n");
+  view().lane(0, place("db")).passed[1] += 30;
+  view().lane(0, place("db")).refused[3] += 10;
+  pass(900 * kMs);
+  view().counter(place("db")).in_flight = 50;  // for one look; the next recount finds nobody
+  pass(20 * kMs);
+  v1::ResourcesResponse all;
+  fill_resources(*domain_, "", now_, all);
+  fill_host_load(all);
+  ASSERT_EQ(all.resources_size(), 3);
+  const v1::ResourceStatus& db = all.resources(0);
+  EXPECT_EQ(db.in_flight(), 50U);
+  EXPECT_EQ(db.concurrency(), 200U);
+  EXPECT_EQ(db.classes(3).room(), 160U);
+  EXPECT_EQ(db.classes(0).room(), 200U);
+  EXPECT_NEAR(db.classes(3).asked_per_s(), 10.0, 0.1);
+  EXPECT_NEAR(db.classes(3).shed_share(), 1.0, 0.001);
+  EXPECT_NEAR(db.shed_share(), 0.25, 0.001);
+  EXPECT_EQ(db.breaker_state(), "closed");
+  EXPECT_EQ(db.deadline_max_ms(), 7000U);
+  EXPECT_EQ(all.resources(1).tenant_of(), "db");
+  EXPECT_EQ(all.resources(2).breaker(), "adaptive");
+  EXPECT_NEAR(all.host().requests_per_s(), 40.0, 0.1);
+  EXPECT_NEAR(all.host().utilization(), 1.0 / 0.75, 0.01) << "who sheds is more than full";
+  v1::ResourcesResponse one;
+  fill_resources(*domain_, "far", now_, one);
+  EXPECT_EQ(one.resources_size(), 1);
+}
+
+TEST_F(ToolkitTest, SaysWhyAnOrderCannotBe) {
+  serve(
+      "resources: [{name: db, breaker: states}, {name: far, breaker: adaptive}, {name: c, "
+      "concurrency: 1}]\n"
+      "degrade: [{name: shop, signal: cpu, levels: [{enter: 80%, features: [extras]}]}]\n");
+  const auto breaker = [this](const char* name, v1::ForceBreakerRequest::State state) {
+    v1::ForceBreakerRequest request;
+    request.set_name(name);
+    request.set_state(state);
+    request.set_for_ms(UINT64_MAX);
+    return force_breaker(toolkit(), request, now_);
+  };
+  EXPECT_TRUE(breaker("db", v1::ForceBreakerRequest::STATE_OPEN).problem.empty());
+  EXPECT_EQ(state(), BreakerState::forced_open);
+  EXPECT_NE(breaker("far", v1::ForceBreakerRequest::STATE_OPEN).problem.find("kind: adaptive"),
+            std::string::npos);
+  EXPECT_NE(breaker("c", v1::ForceBreakerRequest::STATE_OPEN).problem.find("no breaker"),
+            std::string::npos);
+  EXPECT_NE(breaker("bd", v1::ForceBreakerRequest::STATE_OPEN).problem.find("no resource"),
+            std::string::npos);
+  EXPECT_FALSE(breaker("db", v1::ForceBreakerRequest::STATE_UNSPECIFIED).problem.empty());
+  v1::ForceLevelRequest level;
+  level.set_name("shop");
+  level.set_level(2);
+  EXPECT_NE(force_level(toolkit(), level, now_).problem.find("levels 0 to 1"), std::string::npos);
+  level.set_level(0);
+  level.set_drill_permille(10);
+  EXPECT_NE(force_level(toolkit(), level, now_).problem.find("drill"), std::string::npos);
+  level.set_name("shpo");
+  EXPECT_NE(force_level(toolkit(), level, now_).problem.find("'shop'"), std::string::npos);
 }
 
 TEST_F(ToolkitTest, RetriesAreATenthOfTheRequestsAndTheFloorIsTheHosts) {
@@ -239,6 +385,8 @@ TEST_F(ToolkitTest, WhatADeadProcessHeldIsTakenBack) {
   toolkit().connection_ended(index, owner, shm::Fd(), now_);
   EXPECT_EQ(view().counter(place("db")).in_flight.load(), 0);
   EXPECT_EQ(toolkit().reaped_total(), 1U);
+  EXPECT_EQ(toolkit().resources()[0]->reaped_total(), 1U);
+  EXPECT_EQ(view().rule(place("db")).reaped_total.load(), 1U);
 }
 
 }  // namespace

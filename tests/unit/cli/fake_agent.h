@@ -92,6 +92,8 @@ struct Answers {
   std::vector<v1::LimitStatus> limits{make_limit("/api/order", 120, 3), make_limit("/api/pay")};
   std::vector<v1::ClientStatus> clients;
   v1::ApplyResponse apply;
+  v1::ResourcesResponse resources;
+  std::string force_text;
   std::string error;
 };
 
@@ -159,6 +161,14 @@ class FakeAgent {
       for (const auto& client : answers_.clients)
         *response.mutable_clients()->add_clients() = client;
     }
+    if (request.has_resources()) {
+      *response.mutable_resources() = answers_.resources;
+      auto& list = *response.mutable_resources()->mutable_resources();
+      for (int i = list.size(); !request.resources().name().empty() && i-- > 0;)
+        if (list[i].name() != request.resources().name()) list.DeleteSubrange(i, 1);
+    }
+    if (request.has_force_breaker() || request.has_force_level())
+      response.mutable_force()->set_text(answers_.force_text);
     if (request.has_apply()) *response.mutable_apply() = answers_.apply;
     if (!request.has_limits()) return response;
     response.mutable_limits();

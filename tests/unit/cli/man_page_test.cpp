@@ -8,7 +8,7 @@
 #include <sstream>
 
 #include "agent/cli/app.h"
-#include "agent/cli/json.h"
+#include "agent/cli/resources.h"
 #include "tests/unit/cli/fake_agent.h"
 
 namespace weir::cli {
@@ -67,9 +67,12 @@ TEST(ManPage, DocumentsEveryOption) {
 
 TEST(ManPage, DocumentsEveryJsonKey) {
   const std::string page = read_page("weir.1");
-  const std::vector<Json> objects{to_json(v1::StatusResponse{}), to_json(v1::DomainStatus{}),
-                                  to_json(v1::CpuStatus{}),      to_json(v1::LimitStatus{}),
-                                  to_json(v1::ClientStatus{}),   to_json(v1::ApplyResponse{})};
+  const std::vector<Json> objects{
+      to_json(v1::StatusResponse{}), to_json(v1::DomainStatus{}),
+      to_json(v1::CpuStatus{}),      to_json(v1::LimitStatus{}),
+      to_json(v1::ClientStatus{}),   to_json(v1::ApplyResponse{}),
+      to_json(v1::ResourceStatus{}), to_json(v1::DegradeStatus{}),
+      to_json(v1::LoadStatus{}),     to_json(v1::ResourceStatus{})["breaker"]};
   for (const Json& object : objects)
     for (const auto& item : object.items())
       EXPECT_TRUE(std::regex_search(page, std::regex{"\\b" + item.key() + "\\b"})) << item.key();
