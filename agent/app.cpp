@@ -234,6 +234,7 @@ std::string App::serve_domain(const DomainRule& rule, std::vector<InheritedFd>& 
   served.server = std::make_unique<AttachServer>(
       io_, *served.domain, agent_epoch_, [] { return read_mono_ns(); }, [this] { wake(); });
   served.server->set_access(rule);
+  served.domain->set_hurry([this] { hurry(); });
   Fd socket = take_named(inherited, rule.socket == kHolderSocket ? "agent" : "agent-" + rule.name);
   if (const std::string error =
           served.server->listen(options_.runtime_dir + "/" + rule.socket, std::move(socket));
@@ -315,15 +316,33 @@ void App::on_tick() {
   }
   if (cluster_) cluster_->look();
   housekeeping(began_ns);
-  const std::int64_t step = sleeping_ ? kTickIdleNs : kTickActiveNs;
-  next_tick_ns_ = std::max(next_tick_ns_ + step, began_ns + step / 2);
+  ticked_ns_ = began_ns;
+  next_tick_ns_ = next_tick_due_ns(began_ns);
   schedule_tick();
+}
+
+std::int64_t App::next_tick_due_ns(std::int64_t began_ns) const {
+  const std::int64_t step = sleeping_ ? kTickIdleNs : kTickActiveNs;
+  const std::int64_t soonest_ns = std::max(next_tick_ns_ + step, began_ns + step / 2);
+  if (sleeping_) return soonest_ns;
+  std::int64_t due_ns = std::min({began_ns + kTickCalmNs, next_housekeeping_ns_, next_cpu_ns_});
+  for (const ServedDomain& served : domains_)
+    due_ns = std::min(due_ns, served.domain->next_due_ns());
+  if (cluster_) due_ns = std::min(due_ns, began_ns + cluster_->due_in_ns());
+  return std::max(soonest_ns, due_ns);
 }
 
 void App::wake() {
   last_spent_ns_ = read_mono_ns();
-  if (!sleeping_ || !running_) return;
-  next_tick_ns_ = last_spent_ns_;
+  hurry();
+}
+
+// However much is asked for, an agent that is awake ticks once a millisecond at the most.
+void App::hurry() {
+  const std::int64_t now_ns = read_mono_ns();
+  const std::int64_t due_ns = sleeping_ ? now_ns : std::max(now_ns, ticked_ns_ + kTickActiveNs);
+  if (!running_ || due_ns >= next_tick_ns_) return;
+  next_tick_ns_ = due_ns;
   schedule_tick();  // replaces the pending wait
 }
 

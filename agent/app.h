@@ -36,6 +36,8 @@ struct AppOptions {
 
 inline constexpr std::int64_t kTickActiveNs = 1'000'000;
 inline constexpr std::int64_t kTickIdleNs = 50'000'000;
+// Between the two: what is in use is well filled, and whoever is refused by it rings.
+inline constexpr std::int64_t kTickCalmNs = 48'000'000;
 inline constexpr std::int64_t kIdleAfterNs = 500'000'000;
 inline constexpr std::int64_t kTickLateNs = 5'000'000;
 
@@ -89,6 +91,8 @@ class App {
   void schedule_tick();
   void on_tick();
   void wake();
+  void hurry();
+  std::int64_t next_tick_due_ns(std::int64_t began_ns) const;
   void housekeeping(std::int64_t now_ns);
   void sample_cpu(std::int64_t now_ns);
   void wait_signal();
@@ -128,6 +132,7 @@ class App {
   bool running_ = false;
 
   std::int64_t next_tick_ns_ = 0;
+  std::int64_t ticked_ns_ = 0;
   std::int64_t last_spent_ns_ = 0;
   std::int64_t next_housekeeping_ns_ = 0;
   std::int64_t next_cpu_ns_ = 0;

@@ -509,6 +509,11 @@ bool Domain::tick() {
   return (toolkit_ && toolkit_->tick(clocks_.mono_ns())) || spent;
 }
 
+std::int64_t Domain::next_due_ns() const {
+  const std::int64_t due_ns = minter_->next_due_ns();
+  return toolkit_ ? std::min(due_ns, toolkit_->next_due_ns()) : due_ns;
+}
+
 void Domain::refresh() {
   minter_->refresh_stats();
   bool restripe = false;

@@ -73,6 +73,10 @@ class Domain {
   void put_leases(std::span<LeaseUpdate> updates) noexcept;
 
   bool tick();
+  // When the next tick is due, if nothing comes in between.
+  std::int64_t next_due_ns() const;
+  // To be called when something between two ticks makes one due.
+  void set_hurry(std::function<void()> hurry) { hurry_ = std::move(hurry); }
   void refresh();  // statistics, calendar edges, automatic stripes: about once a second
 
   const std::string& name() const { return rule_.name; }
@@ -136,6 +140,7 @@ class Domain {
   std::map<std::string, std::shared_ptr<const TimeZone>> zones_;
   std::array<std::int64_t, kStripeSets + 1> stripes_freed_ns_{};
   LeaseSource lease_source_;
+  std::function<void()> hurry_;
   // Slots in which the table that is not valid differs from the valid one.
   std::vector<std::uint32_t> stale_;
   bool stale_all_ = true;

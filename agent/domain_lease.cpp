@@ -47,6 +47,8 @@ void Domain::put_leases(std::span<LeaseUpdate> updates) noexcept {
   }
   for (const std::uint32_t slot : changed)
     minter_->mint_now(slot);
+  // Callers that were refused under the present heartbeat do not ask again before the next one.
+  if (hurry_ && !updates.empty()) hurry_();
 }
 
 // A lease that is lengthened shows its tail's end first, one that is shortened its own end: in

@@ -94,6 +94,21 @@ class Load {
     return true;
   }
   ~Load() { weir_close(client_); }
+  // Until the rules have come from the server, and with them a lease for each.
+  bool wait_for_leases() {
+    constexpr int kRoundsMax = 600;
+    std::vector<bool> served(kLimits);
+    int missing = kLimits;
+    for (int round = 0; round < kRoundsMax && missing > 0; ++round) {
+      for (std::size_t i = 0; i < kLimits; ++i) {
+        if (served[i] || weir_try_acquire(limits_[i], 1) != WEIR_ALLOW) continue;
+        served[i] = true;
+        --missing;
+      }
+      ::usleep(100'000);
+    }
+    return missing == 0;
+  }
   void run(double seconds) {
     const int slices = static_cast<int>(seconds * kSlicesASecond);
     for (int slice = 0; slice < slices; ++slice) {
@@ -146,9 +161,11 @@ std::vector<LeaseRow> measure_lease_agent(bool quick) {
       std::fprintf(stderr, "bench: %s\n", agent.error().c_str());
       return {};
     }
-    ::sleep(2);  // the rules come from the server
     Load load;
-    if (!load.open(agent.socket_path())) return {};
+    if (!load.open(agent.socket_path()) || !load.wait_for_leases()) {
+      std::fprintf(stderr, "bench: no leases came from the server\n");
+      return {};
+    }
     load.run(4);
     std::vector<double> percents;
     const std::uint64_t admitted = load.admitted();

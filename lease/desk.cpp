@@ -268,7 +268,8 @@ std::optional<Ack> Desk::on_answer(const Answer& answer, TimeNs now_ns) {
     row.end_ns = end_ns;
     row.tail_end_ns = tail_end_ns;
     earliest_end_ns_ = std::min(earliest_end_ns_, end_ns);
-    change(slot);
+    longer_ = true;
+    if (options_.tell_longer) change(slot);
   }
   for (const Grant& grant : answer.grants) {
     const auto found = index_.find(grant.limit);

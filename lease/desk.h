@@ -33,6 +33,8 @@ struct DeskOptions {
   TimeNs hello_retry_ns = 500 * kMs;  // the first time, then twice as long each time
   TimeNs hello_retry_most_ns = 4 * kSecond;
   TimeNs fill_keep_ns = 500 * kMs;  // tokens that nobody takes go back after that
+  // Whether an answer that lengthens leases is a change of each. If not, take_longer() says so.
+  bool tell_longer = true;
 };
 
 struct DeskMutants {
@@ -146,6 +148,9 @@ class Desk {
 
   // Slots whose view has changed since the last call, fills and drains; each is told once.
   const std::vector<Change>& take_changes();
+  // Whether the ends of live leases have moved on since the last call. To put that in force may
+  // wait, while the old ends are far: a lease that ends early is in nobody's way.
+  bool take_longer() noexcept { return std::exchange(longer_, false); }
   LeaseView view(std::uint32_t slot) const;
 
   bool connected() const noexcept { return session_ != 0; }
@@ -230,6 +235,7 @@ class Desk {
   std::vector<std::uint32_t> slots_;  // in use
   std::unordered_map<LimitId, std::uint32_t> index_;
   std::vector<Change> changes_, told_changes_;
+  bool longer_ = false;
   std::vector<DeskState::Held> restored_;
 
   SessionId session_ = 0;

@@ -81,9 +81,11 @@ weir_status look(weir_limit& limit, std::uint64_t n, std::uint64_t reserve) noex
   const std::int64_t own_ns = read_mono_ns();
   if (at->agent_alive(own_ns - at->offset_ns)) {
     streak.stale = false;
-    const RulesHeader& h = at->rules.header();
-    if (h.sleeping.load(std::memory_order_relaxed) != 0)
-      send_frame(*limit.client, FrameType::doorbell, 0, 0);
+    const std::uint32_t index = limit.index.load(std::memory_order_relaxed);
+    const bool unseen = index < at->rules.geometry().limits_max &&
+                        at->rules.live(index).rings.load(std::memory_order_relaxed) != 0;
+    if (unseen || at->rules.header().sleeping.load(std::memory_order_relaxed) != 0)
+      send_frame(*limit.client, FrameType::doorbell, index, 1);
     // A child after fork() has no connection of its own yet.
     if (limit.client->link.load(std::memory_order_relaxed) != Link::attached)
       maintain(*limit.client, own_ns);

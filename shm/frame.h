@@ -20,7 +20,7 @@ enum class FrameType : std::uint16_t {
   hello = 1,     // client: attach me
   welcome = 2,   // agent: here are the segments
   refuse = 3,    // agent: no, and why
-  doorbell = 4,  // client: a bucket ran dry while you slept
+  doorbell = 4,  // client: a bucket ran dry while you did not look
   wait = 5,      // client: look at this waiter cell
   hold = 6,      // client: this process slot of the toolkit is mine (since 1.2)
 };
@@ -41,7 +41,7 @@ struct Frame {
   std::uint32_t major = 0;
   std::uint32_t minor = 0;
   // welcome: the first waiter cell and how many. wait: the cell. refuse: the Refusal. hold: the
-  // process slot and its generation.
+  // process slot and its generation. doorbell, since 1.3: the limit's index, and 1.
   std::uint32_t first = 0;
   std::uint32_t count = 0;
   // The sender's CLOCK_MONOTONIC is this much ahead of the host's (time namespaces).

@@ -25,7 +25,7 @@ static_assert(S64::is_always_lock_free && sizeof(S64) == 8 && alignof(S64) == 8)
 inline constexpr std::uint64_t kRulesMagic = 0x31534c5552524557ULL;     // "WERRULS1"
 inline constexpr std::uint64_t kCountersMagic = 0x3153524e55434557ULL;  // "WECUNRS1"
 inline constexpr std::uint32_t kMajor = 1;
-inline constexpr std::uint32_t kMinor = 2;
+inline constexpr std::uint32_t kMinor = 3;
 // Adjacent-line prefetch makes two neighbouring 64-byte lines travel together.
 inline constexpr std::size_t kLineBytes = 128;
 inline constexpr std::size_t kPageBytes = 4096;
@@ -160,11 +160,14 @@ struct alignas(kLineBytes) LiveSlot {
   A64 waiting;       // waiters in the queue
   A64 forged_total;  // words that had to be healed or cut
   A64 lost_total;    // minted tokens that a dead or late minter never delivered
-  A64 reserved[2];
+  // Since 1.3: 1: the agent looks at this limit rarely; a refused client's doorbell names it.
+  A64 rings;
+  A64 reserved[1];
 };
 static_assert(sizeof(LiveSlot) == 128);
 static_assert(offsetof(LiveSlot, owed) == 24);
 static_assert(offsetof(LiveSlot, waiting) == 88);
+static_assert(offsetof(LiveSlot, rings) == 112);
 
 // The word that a client compares on every call. It lies in a dense array of its own, because it
 // changes only when a limit is made, removed or striped.

@@ -228,6 +228,10 @@ bool AttachServer::handle(Connection& connection, const Frame& frame, std::size_
   switch (type) {
     case FrameType::doorbell:
       ++connection.info.doorbells_total;
+      if (frame.count == 1)
+        domain_.minter().attend(frame.first);
+      else
+        domain_.minter().attend_all();
       rang_();
       break;
     case FrameType::wait:

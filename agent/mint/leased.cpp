@@ -129,7 +129,10 @@ const lease::Usage& Minter::usage(std::uint32_t index) {
   if (usage.need == 0 && new_calls > 0)
     usage.need = std::clamp<std::uint64_t>((new_tokens + new_calls - 1) / new_calls, 1, kBurstMax);
   // A shut gate shows its first refusal alone. Opened over an empty bucket it is shut by the next.
-  if (gate_shut(slot)) open_gate(slot);
+  if (gate_shut(slot)) {
+    open_gate(slot);
+    rules_.live(index).rings.store(1, kRelaxed);
+  }
   return usage;
 }
 

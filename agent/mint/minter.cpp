@@ -16,10 +16,16 @@ namespace {
 constexpr auto kRelaxed = std::memory_order_relaxed;
 // Totals can be forged, so a rate made of them is bounded before it becomes an integer again.
 constexpr double kRateMax = 1e15;
+// A limit that is due a little after a tick is looked at in it. The longer the last pause, the more
+// of them: who ticks rarely shall not wake for each limit by itself.
 constexpr std::int64_t kTickSlackNs = 250'000;
+constexpr std::int64_t kTickSlackMaxNs = 4'000'000;
 constexpr std::int64_t kStaggerNs = 500'000;
 // A burst of so many looks' rate is used fully, see plan_bucket.
-constexpr std::uint64_t kLooksPerBurst = 4;
+constexpr std::int64_t kLooksPerBurst = 4;
+// Time since the last look is lost when a full bucket is emptied in it. Looks that are farther
+// apart than kLookNs lose so small a part of a burst.
+constexpr std::int64_t kCalmLooksPerBurst = 32;
 
 }  // namespace
 
@@ -46,9 +52,10 @@ bool Minter::tick() {
     if (stranger) lose_put_by();
     wakes_left_ = kWakesPerTickMax;
     // A tick that comes a little early is the one that was meant.
-    const std::int64_t due_ns = began_ns + kTickSlackNs;
+    const std::int64_t due_ns =
+        began_ns + std::clamp((began_ns - ticked_ns_) / 4, kTickSlackNs, kTickSlackMaxNs);
     for (std::uint32_t i = 0; i < limits_.size(); ++i)
-      if (due_ns >= due_ns_[i] && limits_[i].active) mint_limit(i, limits_[i], began_ns);
+      if (due_ns >= due_ns_[i]) look_at(i, began_ns);
     if (waiting_ > 0) {
       const auto count = static_cast<std::uint32_t>(limits_.size());
       for (std::uint32_t k = 0; k < count; ++k) {
@@ -59,9 +66,29 @@ bool Minter::tick() {
       count_waiting();
     }
   }
+  ticked_ns_ = began_ns;
   // Last: a fresh heartbeat tells clients that what they see was minted.
   set_heartbeat(clock_());
   return spent_;
+}
+
+std::int64_t Minter::next_due_ns() const {
+  if (office_lost_ || waiting_ > 0) return 0;
+  return *std::min_element(due_ns_.begin(), due_ns_.end());
+}
+
+void Minter::attend(std::uint32_t index) {
+  if (index < limits_.size() && limits_[index].active) due_ns_[index] = 0;
+}
+
+void Minter::attend_all() { std::fill(due_ns_.begin(), due_ns_.end(), 0); }
+
+void Minter::look_at(std::uint32_t index, std::int64_t now_ns) {
+  LimitState& limit = limits_[index];
+  if (limit.active)
+    mint_limit(index, limit, now_ns);
+  else
+    due_ns_[index] = kForever;  // until look_again()
 }
 
 void Minter::set_heartbeat(std::int64_t now_ns) {
@@ -106,54 +133,66 @@ void Minter::mint_limit(std::uint32_t index, LimitState& limit, std::int64_t now
   // Demand shows as tokens gone since the last mint, or as a gate that somebody shut.
   const std::uint64_t word = slot.tokens.load(kRelaxed);
   const std::uint64_t closed = slot.closed.load(kRelaxed);
-  const bool busy = word != limit.last_word || closed != limit.last_closed;
-  if (busy) {
+  const bool refused = closed != limit.last_closed;
+  if (word != limit.last_word || refused) {
     spent_ = true;
-    if (limit.leased) note_demand(index, limit, closed != limit.last_closed, now_ns);
+    if (limit.leased) note_demand(index, limit, refused, now_ns);
   }
+  if (refused || gate_shut(slot)) limit.pressed_until_ns = now_ns + kPressedNs;
   limit.last_closed = closed;
   // A full bucket that nobody touched needs nothing: its time is not paid for.
   if (word == limit.full_word && slot.returned.load(kRelaxed) == 0 && limit.waiters.empty() &&
       limit.waiters.put_by() == 0 && now_ns - limit.full_since_ns < kBookRefreshNs &&
-      now_ns < limit.full_until_ns && stripes_untouched(limit)) {
-    due_ns_[index] = next_look_ns(index, limit, busy, now_ns);
-    return;
-  }
+      now_ns < limit.full_until_ns && stripes_untouched(limit))
+    return plan_look(index, limit, now_ns);
 
   mint_now(index);
   if (renewal_due())
     live.lease_end_mono_ns.store(now_ns + static_cast<std::int64_t>(limit.lease_ns),
                                  std::memory_order_release);
-  due_ns_[index] = next_look_ns(index, limit, busy, now_ns);
+  plan_look(index, limit, now_ns);
 }
 
-// Until then nothing can happen to the limit that a look would change, or nothing that cannot wait.
-std::int64_t Minter::next_look_ns(std::uint32_t index, const LimitState& limit, bool busy,
-                                  std::int64_t now_ns) const {
+// Until then nothing can happen to the limit that a look would change, or nothing that cannot wait
+// or would not ring.
+void Minter::plan_look(std::uint32_t index, LimitState& limit, std::int64_t now_ns) {
   const MintRule rule = limit.terms.at(now_ns);
+  const std::int64_t wait_ns = look_wait_ns(index, limit, rule, now_ns);
+  due_ns_[index] = std::min(now_ns + wait_ns, rule.until_mono_ns);
+  const bool pressed = now_ns < limit.pressed_until_ns;
+  A64& rings = rules_.live(index).rings;
+  const std::uint64_t wanted = !pressed && wait_ns >= kRingsFromNs ? 1 : 0;
+  if (rings.load(kRelaxed) == wanted) return;
+  rings.store(wanted);
+  // Whoever was refused just before this showed did not ring.
+  const CounterSlot& slot = counters_.slot(index);
+  if (wanted != 0 && slot.closed.load() != limit.last_closed) due_ns_[index] = now_ns;
+}
+
+std::int64_t Minter::look_wait_ns(std::uint32_t index, const LimitState& limit,
+                                  const MintRule& rule, std::int64_t now_ns) const {
   const bool bucket =
       rule.algorithm == Algorithm::token_bucket || rule.algorithm == Algorithm::leaky_bucket;
   if (!bucket || !limit.waiters.empty() || limit.waiters.put_by() > 0 || limit.stripe_set != 0)
-    return now_ns;
+    return 0;
   const CounterSlot& slot = counters_.slot(index);
+  const std::uint64_t level = bucket_level(slot);
+  if (level > rule.burst) return 0;  // the rule has just changed: what is above is to be cut
+  const bool pressed = now_ns < limit.pressed_until_ns;
+  if (rule.amount == 0) return pressed ? kLookNs : kLookCalmNs;
+  const auto burst_ns = static_cast<std::int64_t>(
+      std::min<std::uint64_t>(mul_div_down(rule.burst, rule.period_ns, rule.amount), kForever));
   // Not all in the same tick.
-  std::int64_t wait_ns = busy           ? kLookBusyNs - (index % 8) * kStaggerNs
-                         : limit.leased ? kLookLeasedNs
-                                        : kLookNs;
-  if (rule.amount > 0) {
-    const std::uint64_t burst_ns = mul_div_down(rule.burst, rule.period_ns, rule.amount);
-    if (burst_ns / kLooksPerBurst < static_cast<std::uint64_t>(wait_ns))
-      wait_ns = static_cast<std::int64_t>(burst_ns / kLooksPerBurst);
-    // Somebody was refused: as soon as there is a token again.
-    if (gate_shut(slot)) {
-      const Book book = decode_book(slot.book.load(kRelaxed), now_ns);
-      const std::uint64_t token_ns = mul_div_up(1, rule.period_ns, rule.amount);
-      const std::int64_t paid_ns = now_ns - book.time_ns;
-      if (token_ns < static_cast<std::uint64_t>(wait_ns + paid_ns))
-        wait_ns = std::max<std::int64_t>(0, static_cast<std::int64_t>(token_ns) - paid_ns);
-    }
-  }
-  return std::min(now_ns + wait_ns, rule.until_mono_ns);
+  std::int64_t wait_ns = kLookNs - (index % 8) * kStaggerNs;
+  wait_ns = std::min(wait_ns, burst_ns / kLooksPerBurst);
+  if (!pressed && level >= rule.burst / 2)
+    return std::clamp(burst_ns / kCalmLooksPerBurst, wait_ns, kLookCalmNs);
+  if (!pressed) return wait_ns;
+  // Somebody was refused: as soon as there is a token again.
+  const Book book = decode_book(slot.book.load(kRelaxed), now_ns);
+  const std::int64_t paid_ns = now_ns - book.time_ns;
+  const auto token_ns = static_cast<std::int64_t>(mul_div_up(1, rule.period_ns, rule.amount));
+  return std::clamp(token_ns - paid_ns, std::int64_t{0}, wait_ns);
 }
 
 void Minter::mint_now(std::uint32_t index) {
@@ -367,6 +406,7 @@ void Minter::start_limit(std::uint32_t index, std::uint64_t level) {
 void Minter::stop_limit(std::uint32_t index) {
   LimitState& limit = limits_[index];
   limit.active = false;
+  rules_.live(index).rings.store(0, kRelaxed);
   limit.waiters = WaiterQueue{};
   publish_queue(index, limit);
   count_waiting();

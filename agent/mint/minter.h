@@ -15,13 +15,16 @@
 
 namespace weir::agent {
 
-// How often a bucket that nobody waits for is looked at, at least; oftener where its burst, or its
-// next token when it is dry, asks for it. A look at a bucket in use fetches lines that its clients
-// write: a thousand of them each tick would be most of what the agent costs. A quiet one costs
-// little, and that of a leased limit may be a host's first word to its server.
-inline constexpr std::int64_t kLookBusyNs = 16'000'000;
-inline constexpr std::int64_t kLookNs = 4'000'000;
-inline constexpr std::int64_t kLookLeasedNs = 2'000'000;
+// How often a bucket that nobody waits for is looked at. A look at a bucket in use fetches lines
+// that its clients write: a thousand of them each tick would be most of what the agent costs. So a
+// bucket is looked at a few times in what it takes to fill it, or when its next token is due while
+// somebody is refused. From a bucket that nobody was refused by for a while the first refused call
+// rings, and then it is looked at at once.
+inline constexpr std::int64_t kLookNs = 16'000'000;
+inline constexpr std::int64_t kLookCalmNs = 48'000'000;
+inline constexpr std::int64_t kPressedNs = 50'000'000;
+// Less than this is not worth a doorbell.
+inline constexpr std::int64_t kRingsFromNs = 2'000'000;
 inline constexpr std::uint32_t kWakesPerTickMax = 4;
 inline constexpr std::uint32_t kWaitersPerLimitMax = 4096;
 // Above this many tokens a second one word becomes the bottleneck of a host with many CPUs.
@@ -75,6 +78,7 @@ struct LimitState {
   std::int64_t full_until_ns = 0;  // when the rule under which it is full ends
   std::uint64_t last_word = 0;
   std::uint64_t last_closed = 0;
+  std::int64_t pressed_until_ns = 0;  // somebody was refused not long before
   LimitStats stats;
   std::int64_t rates_at_ns = 0;
   Demanded demanded;
@@ -90,6 +94,12 @@ class Minter {
   // One tick: takes or renews the office, mints for every limit, serves waiters, and last of all
   // shows the heartbeat. Returns whether anything was spent since the tick before.
   bool tick();
+  // When a tick is due, if nothing comes in between: a time in the past means the next one.
+  std::int64_t next_due_ns() const;
+  // A client says that it was refused by this limit, or by one that it does not name. Every number
+  // may be a lie, which costs a look.
+  void attend(std::uint32_t index);
+  void attend_all();
   // Totals and rates, for people; refreshed at a lower rate than the tick.
   void refresh_stats();
 
@@ -148,9 +158,11 @@ class Minter {
   void set_heartbeat(std::int64_t now_ns);
 
  private:
+  void look_at(std::uint32_t index, std::int64_t now_ns);
   void mint_limit(std::uint32_t index, LimitState& limit, std::int64_t now_ns);
   void note_demand(std::uint32_t index, LimitState& limit, bool refused, std::int64_t now_ns);
-  std::int64_t next_look_ns(std::uint32_t index, const LimitState& limit, bool busy,
+  void plan_look(std::uint32_t index, LimitState& limit, std::int64_t now_ns);
+  std::int64_t look_wait_ns(std::uint32_t index, const LimitState& limit, const shm::MintRule& rule,
                             std::int64_t now_ns) const;
   void list_touched(std::uint32_t index, LimitState& limit);
   void mint_sliding(std::uint32_t index, LimitState& limit);
@@ -176,6 +188,7 @@ class Minter {
   std::vector<LimitState> limits_;
   std::vector<std::uint64_t> taken_seen_;  // for each stripe cell
   std::vector<std::int64_t> due_ns_;       // for each limit: when to look at it
+  std::int64_t ticked_ns_ = 0;
   shm::Term term_;
   std::uint64_t office_word_ = 0;
   bool office_lost_ = false;

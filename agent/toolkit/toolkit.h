@@ -16,6 +16,7 @@
 #include "agent/toolkit/resource.h"
 #include "rules/parse.h"
 #include "shm/fd.h"
+#include "shm/mint.h"
 #include "shm/toolkit.h"
 #include "shm/toolkit_reap.h"
 
@@ -58,6 +59,11 @@ class Toolkit {
   // Puts the resources and levels of a checked rule in force. What keeps its name keeps its place,
   // what it has learnt, and a state that an operator forced. False when there are too few places.
   bool publish(const DomainRule& rule, std::int64_t now_ns);
+  // When tick() has something to do.
+  std::int64_t next_due_ns() const noexcept {
+    if (!dying_.empty()) return 0;
+    return active() ? next_ns_ : shm::kForever;
+  }
   bool active() const noexcept { return !resources_.empty() || !degrades_.empty(); }
   // Whether somebody uses a resource; so long the agent must not sleep.
   bool tick(std::int64_t now_ns);

@@ -51,6 +51,7 @@ class Cluster {
   DomainRule merged(const DomainRule& rule);
 
   void tick() { upstream_->tick(); }
+  std::int64_t due_in_ns() const { return upstream_->due_in_ns(); }
   void look() { upstream_->look(); }
   // `give_back`: nobody spends here any more.
   void stop(bool give_back);

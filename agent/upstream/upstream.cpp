@@ -23,6 +23,7 @@ lease::DeskOptions desk_options(const UpstreamOptions& options) {
   desk.host = options.host;
   desk.agent_epoch = options.agent_epoch;
   desk.seed = options.seed;
+  desk.tell_longer = false;
   return desk;
 }
 
@@ -146,9 +147,30 @@ void Upstream::run(std::int64_t now_ns) {
   desk_.withdraw(now_ns);
   if (now_ns >= next_judge_ns_) judge(now_ns);
   if (now_ns >= next_renew_ns_) renew_idle(now_ns);
+  lengthen(now_ns);
   apply(now_ns);
   if (open_) talk(now_ns);
   next_run_ns_ = std::min({desk_.next_deadline(now_ns), next_judge_ns_, next_renew_ns_});
+  if (longer_) next_run_ns_ = std::min(next_run_ns_, next_longer_ns_);
+}
+
+// Each answer moves the ends of all leases on. A busy host gets many a second, and its limits may
+// be a thousand: their new ends are put in force together, long before the old ones come. Where
+// this process dies in between, the fallback begins with the old ends: earlier by a small part of
+// the tail, which is what makes it begin after the leases of all others.
+void Upstream::lengthen(std::int64_t now_ns) {
+  longer_ = desk_.take_longer() || longer_;
+  if (!longer_ || now_ns < next_longer_ns_) return;
+  longer_ = false;
+  std::int64_t wait_ns = std::min(kLongerNs, (desk_.lease_end_ns() - now_ns) / kLongerPart);
+  for (Leased* limit : by_slot_) {
+    if (limit == nullptr) continue;
+    const lease::LeaseView view = desk_.view(limit->slot);
+    if (view.state != lease::LeaseState::live) continue;
+    want_update(*limit);
+    wait_ns = std::min(wait_ns, (view.tail_end_ns - view.end_ns) / kLongerPart);
+  }
+  next_longer_ns_ = now_ns + std::max<std::int64_t>(0, wait_ns);
 }
 
 void Upstream::talk(std::int64_t now_ns) {
@@ -467,8 +489,9 @@ void Upstream::observe_touched(std::int64_t now_ns) {
 // A demand that has gone is noticed by looking, too.
 void Upstream::observe_idle(std::int64_t now_ns) {
   next_observe_idle_ns_ = now_ns + kObserveIdleNs;
-  for (auto& [name, limit] : limits_) {
-    if (!limit.bound || !limit.watched || now_ns - limit.observed_ns < kObserveIdleNs) continue;
+  for (Leased* each : by_slot_) {
+    if (each == nullptr || !each->watched || now_ns - each->observed_ns < kObserveIdleNs) continue;
+    Leased& limit = *each;
     observe(limit, now_ns);
     const lease::LeaseView view = desk_.view(limit.slot);
     // Tokens that came are watched until they are spent or go back.

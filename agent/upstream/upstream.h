@@ -5,6 +5,7 @@
 // domain mints up to now and publishes, and only then anything is said.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <functional>
 #include <map>
@@ -55,6 +56,9 @@ inline constexpr std::int64_t kObserveIdleNs = 250'000'000;
 inline constexpr std::int64_t kJudgeNs = 100'000'000;
 inline constexpr std::int64_t kRenewNs = 1'000'000'000;
 inline constexpr std::int64_t kSaveNs = 1'000'000'000;
+// Longer leases are put in force so often, and in such parts of lease and tail at the least.
+inline constexpr std::int64_t kLongerNs = 250'000'000;
+inline constexpr std::int64_t kLongerPart = 16;
 
 class Upstream {
  public:
@@ -76,6 +80,8 @@ class Upstream {
 
   // Before the domains mint: withdraws, puts in force, talks, when there is reason to.
   void tick();
+  // In how long tick() has something to do, if nothing is heard before.
+  std::int64_t due_in_ns() const { return std::min(next_run_ns_ - clocks_.boot_ns(), kRenewNs); }
   // After it: looks at what was spent and refused.
   void look();
 
@@ -135,6 +141,7 @@ class Upstream {
   std::int64_t fallback_from_ns() const;
   void count_fallback(bool now_in_it, std::int64_t now_ns);
   void renew_idle(std::int64_t now_ns);
+  void lengthen(std::int64_t now_ns);
   void apply(std::int64_t now_ns);
   bool collect_updates();
   void want_update(Leased& limit);
@@ -178,6 +185,8 @@ class Upstream {
   std::int64_t next_observe_ns_ = 0;
   std::int64_t next_observe_idle_ns_ = 0;
   std::int64_t next_save_ns_ = 0;
+  std::int64_t next_longer_ns_ = 0;
+  bool longer_ = false;
   bool save_failed_ = false;
 
   std::int64_t fallback_since_ns_ = 0;

@@ -197,6 +197,16 @@ std::uint32_t Agent::clients() const {
   return static_cast<std::uint32_t>(ask(request).clients().clients_size());
 }
 
+std::uint64_t Agent::doorbells() const {
+  v1::AdminRequest request;
+  request.mutable_clients();
+  const v1::AdminResponse response = ask(request);
+  std::uint64_t sum = 0;
+  for (const v1::ClientStatus& client : response.clients().clients())
+    sum += client.doorbells_total();
+  return sum;
+}
+
 v1::ApplyResponse Agent::apply(const std::string& rules) const {
   v1::AdminRequest request;
   request.mutable_apply()->set_text(rules);

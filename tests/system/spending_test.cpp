@@ -79,6 +79,22 @@ TEST_F(Spending, ADrainTakesTheStripesOfThisCpuToo) {
   EXPECT_LE(sum, 1000U);
 }
 
+// While a host is in use its agent looks at a well-filled limit now and then only. The first call
+// that such a limit refuses rings, and those that follow do not.
+TEST_F(Spending, TheFirstRefusalOfAWellFilledLimitRings) {
+  start("name: /t, rate: 1/h, burst: 1000");
+  RawClient raw(agent->socket());
+  ASSERT_TRUE(raw.attach());
+  ASSERT_TRUE(eventually([&] {
+    EXPECT_EQ(weir_try_acquire(limit, 1), WEIR_ALLOW);
+    return raw.rules().live(0).rings.load() == 1 && raw.rules().header().sleeping.load() == 0;
+  }));
+  const std::uint64_t before = agent->doorbells();
+  EXPECT_EQ(weir_try_acquire(limit, 1000), WEIR_DENY);
+  EXPECT_TRUE(eventually([&] { return agent->doorbells() == before + 1; }));
+  EXPECT_TRUE(eventually([&] { return raw.rules().live(0).rings.load() == 0; }));
+}
+
 // Many small refunds by several processes, spent again at once: never more than was given.
 TEST_F(Spending, RefundsAreNotMultiplied) {
   start("name: /t, rate: 1/h, burst: 100");

@@ -109,6 +109,7 @@ class Host {
     if (!ok) {
       domain->counters().lane(index).fetch_add(1);
       if (n > 1) domain->counters().lane(index, shm::kLaneExtra).fetch_add(n - 1);
+      if (domain->rules().live(index).rings != 0) domain->minter().attend(index);
     }
     return ok;
   }

@@ -100,7 +100,7 @@ TEST(Minter, ReopensAGateThatHidesTokens) {
   shm::CounterSlot& slot = d.counters.slot(0);
   slot.closed = slot.epoch.load() << 24;  // a neighbour's lie: dry
   EXPECT_FALSE(d.take(0));
-  d.now += kLookBusyNs;
+  d.now += kLookCalmNs;
   d.minter->tick();
   EXPECT_TRUE(d.take(0));
 }
@@ -224,8 +224,95 @@ TEST(Minter, AnIdleFullBucketIsNotTouched) {
   }
   EXPECT_EQ(d.counters.slot(0).book.load(), book);
   EXPECT_TRUE(d.take(0));
-  d.now += kLookBusyNs;
+  d.now += kLookCalmNs;
   EXPECT_TRUE(d.minter->tick()) << "a spent token is demand";
+}
+
+// A thousand of them are what an agent has in use. None needs a look each tick.
+TEST(Minter, AWellFilledLimitIsLookedAtRarelyAndRings) {
+  PlainDomain d;
+  d.add(0, terms(Algorithm::token_bucket, 100, kSecond, 100), 100);
+  d.minter->tick();
+  int due_soon = 0;
+  for (int i = 0; i < 1000; ++i) {
+    if (i % 100 == 0) {
+      EXPECT_TRUE(d.take(0));
+    }
+    d.now += kMs;
+    d.minter->tick();
+    due_soon += d.minter->next_due_ns() <= d.now + kMs ? 1 : 0;
+  }
+  EXPECT_LE(due_soon, 70);
+  EXPECT_EQ(d.rules.live(0).rings.load(), 1U);
+  EXPECT_LE(d.minter->next_due_ns(), d.now + kLookCalmNs);
+}
+
+TEST(Minter, TheFirstRefusalRingsOnceAndIsPaidInTheNextTicks) {
+  PlainDomain d;
+  d.add(0, terms(Algorithm::token_bucket, 1000, kSecond, 1000), 1000);
+  for (int i = 0; i < 200; ++i) {
+    d.now += kMs;
+    d.minter->tick();
+  }
+  EXPECT_EQ(d.take_all(0), 1000U);
+  EXPECT_EQ(d.rung, 1U);
+  EXPECT_LE(d.minter->next_due_ns(), d.now) << "a look is due at once";
+  for (int i = 0; i < 3; ++i) {
+    d.now += kMs;
+    d.minter->tick();
+  }
+  EXPECT_GE(d.take_all(0), 1U);
+  EXPECT_EQ(d.rung, 1U) << "while somebody is refused the agent looks by itself";
+}
+
+// From first to last the bound holds, whenever looks come, and a limit that is asked all the time
+// gives its rate.
+TEST(Minter, RareLooksHoldTheBoundAndGiveTheRate) {
+  std::mt19937_64 random(17);
+  constexpr std::uint32_t kLimits = 8;
+  PlainDomain d(kLimits);
+  std::vector<weir::test::RateOracle> oracles;
+  std::uint64_t rates[kLimits], admitted[kLimits] = {};
+  for (std::uint32_t i = 0; i < kLimits; ++i) {
+    rates[i] = 20ULL << i;
+    d.add(i, terms(Algorithm::token_bucket, rates[i], kSecond, rates[i]), rates[i]);
+    oracles.emplace_back(rates[i], rates[i], kSecond);
+  }
+  const std::int64_t began = d.now;
+  while (d.now < began + 60 * kSecond) {
+    const bool quiet = (d.now - began) / (2 * kSecond) % 2 != 0;  // so that buckets fill, and calm
+    for (std::uint32_t i = 0; i < kLimits; ++i) {
+      // Half of them are asked all the time, half in turns of everything and a little.
+      const std::uint64_t most = i % 2 == 0 || !quiet ? UINT64_MAX : random() % 50 == 0 ? 1 : 0;
+      for (std::uint64_t n = 0; n < most && d.take(i); ++n) {
+        oracles[i].admit(d.now, 1);
+        ++admitted[i];
+      }
+    }
+    // As the agent sleeps: until something is due, somebody rings, or for a while.
+    const std::int64_t due = std::min(d.minter->next_due_ns(), d.now + kLookCalmNs);
+    d.now = std::max(due, d.now + kMs);
+    d.minter->tick();
+  }
+  for (std::uint32_t i = 0; i < kLimits; ++i) {
+    EXPECT_FALSE(oracles[i].broken()) << i << ": " << oracles[i].excess();
+    if (i % 2 == 0) {
+      EXPECT_GE(admitted[i], rates[i] * 60 * 99 / 100) << i;
+    }
+  }
+}
+
+// Numbers in a doorbell frame are a client's word.
+TEST(Minter, ADoorbellThatLiesCostsALook) {
+  PlainDomain d;
+  d.add(0, terms(Algorithm::token_bucket, 100, kSecond, 100), 100);
+  d.minter->tick();
+  const std::int64_t due = d.minter->next_due_ns();
+  for (const std::uint32_t index : {1U, 3U, 4U, 4096U, UINT32_MAX})
+    d.minter->attend(index);
+  EXPECT_EQ(d.minter->next_due_ns(), due);
+  d.minter->attend(0);
+  EXPECT_LT(d.minter->next_due_ns(), due);
 }
 
 TEST(Minter, CountsWhatWasSpentAndRefused) {

@@ -64,7 +64,10 @@ TEST_F(Waiters, ComeBeforeThoseWhoOnlyTry) {
   run(1);
   EXPECT_TRUE(granted(1));
   run(8);
-  EXPECT_GE(d.take_all(0), 5U);
+  std::uint64_t taken = d.take_all(0);  // the first that is refused rings
+  run(1);
+  taken += d.take_all(0);
+  EXPECT_GE(taken, 5U);
 }
 
 // A shared ticket counter stops at the first waiter that dies. Here it is passed over.

@@ -126,6 +126,7 @@ void add_slots(Structs& all) {
   WEIR_FIELD(LiveSlot, waiting);
   WEIR_FIELD(LiveSlot, forged_total);
   WEIR_FIELD(LiveSlot, lost_total);
+  WEIR_FIELD(LiveSlot, rings);
   WEIR_FIELD(LiveSlot, reserved);
 }
 
