@@ -48,6 +48,12 @@ struct weir_resource {
   std::uint32_t generation = 0;             // of the resource, under busy
   std::atomic<std::int64_t> look_at_ns{0};  // own clock
   std::atomic<std::int64_t> maintain_at_ns{0};
+  // Permits that were entered under earlier bindings, from this one on, and that the crowd's stripe
+  // holds now; see carry_permits in toolkit_bind.cpp.
+  std::atomic<std::uint64_t> carried_from{1};
+  std::atomic<std::uint32_t> carried{0};
+  std::atomic<bool> moving{false};            // between two bindings: nothing can be given back
+  std::atomic<std::uint32_t> crowd_moves{0};  // under way: a signal handler of a mover is one more
   // Without a rule: retries of this process, in thousandths.
   std::atomic<std::uint64_t> own_retry_milli{0};
   std::atomic<std::int64_t> own_retry_ns{0};

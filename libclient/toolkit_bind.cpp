@@ -1,11 +1,13 @@
 // Points the handles of the toolkit at the agent's resources, and takes the process's place among
 // those that may hold permits.
 #include <sched.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <cstring>
 #include <new>
 
+#include "adaptive/in_flight.h"
 #include "libclient/toolkit.h"
 #include "shm/toolkit_reap.h"
 
@@ -40,12 +42,54 @@ std::int32_t process_slot(weir_client& client, const Attachment& at) noexcept {
   return client.process_slot;
 }
 
+// Makes every CPU that runs a thread of this process pass a full barrier; false where the kernel
+// has no such call or a filter forbids it.
+bool barrier_everywhere() noexcept {
+  constexpr int kPrivateExpedited = 1 << 3;
+  constexpr int kRegisterPrivateExpedited = 1 << 4;
+  if (::syscall(SYS_membarrier, kPrivateExpedited, 0, 0) == 0) return true;
+  return ::syscall(SYS_membarrier, kRegisterPrivateExpedited, 0, 0) == 0 &&
+         ::syscall(SYS_membarrier, kPrivateExpedited, 0, 0) == 0;
+}
+
+// Waits until no thread is in the middle of a move under the binding before this one. Bounded: this
+// may be a signal handler that interrupted such a move. -1: somebody is.
+bool moves_ended(const weir_resource& resource) noexcept {
+  constexpr int kYieldsMax = 1000;
+  for (int i = 0; i < kYieldsMax; ++i) {
+    bool busy = resource.crowd_moves.load(std::memory_order_seq_cst) != 0;
+    for (const Held& held : resource.held)
+      // acquire: the word as its last move left it.
+      busy = busy || held.busy.load(std::memory_order_acquire);
+    if (!busy) return true;
+    ::sched_yield();
+  }
+  return false;
+}
+
+// What this process holds under the binding that has just ended, as a number. A stripe is negative
+// where its thread gave back what another took; only the sum means anything.
+std::uint32_t permits_of(const weir_resource& resource, std::uint64_t binding) noexcept {
+  const HolderCell* cells = resource.holders.load(kRelaxed);
+  std::uint32_t sum = 0;
+  for (std::uint32_t lane = 0; lane <= kCrowd && cells != nullptr; ++lane) {
+    const Held& held = resource.held[lane];
+    const std::uint32_t index = held.cell.load(kRelaxed);
+    if (index == kNoCell || held.binding.load(kRelaxed) != binding) continue;
+    // The crowd's word is in its cell alone.
+    const std::uint64_t word = lane == kCrowd ? cells[index].stripe.load(std::memory_order_acquire)
+                                              : held.word.load(kRelaxed);
+    sum += weir::adaptive::stripe_of(word).count;
+  }
+  const std::int32_t count = weir::adaptive::signed_count(sum);
+  return count > 0 ? static_cast<std::uint32_t>(count) : 0;
+}
+
 // Gives up the cells of this handle, whoever of the process used them: the resource moved, or the
-// client closes. What was entered under this binding is no longer counted. A thread that is in the
-// middle of a move still writes its old cell: that counts for nothing, since the cell's claim is
-// not this process's any more, and a next owner's first move writes over it.
-void free_cells(weir_resource& resource) noexcept {
-  const std::uint64_t binding = resource.binding.load(kRelaxed);
+// client closes. A thread that is in the middle of a move still writes its old cell: that counts
+// for nothing, since the cell's claim is not this process's any more, and a next owner's first move
+// writes over it.
+void free_cells(weir_resource& resource, std::uint64_t binding) noexcept {
   HolderCell* cells = resource.holders.load(kRelaxed);
   for (Held& held : resource.held) {
     const std::uint32_t index = held.cell.load(kRelaxed);
@@ -81,6 +125,27 @@ bool take_cell_locked(weir_resource& resource, std::uint32_t lane) noexcept {
   return true;
 }
 
+// The slots of the processes are the truth, also for counters that are new: an agent that comes
+// back without the old ones learns from each process what it holds. All of it goes into the crowd's
+// stripe, from which permits of earlier bindings are given back.
+void carry_permits(weir_resource& resource, std::uint32_t permits) noexcept {
+  Held& crowd = resource.held[kCrowd];
+  if (permits == 0 || !take_cell_locked(resource, kCrowd)) {
+    resource.carried.store(0, kRelaxed);
+    return;
+  }
+  A64& stripe = resource.holders.load(kRelaxed)[crowd.cell.load(kRelaxed)].stripe;
+  // One after the other, as if they entered, so that no recount takes them for a leak. Nobody else
+  // writes the cell while the resource moves.
+  for (std::uint32_t i = 0; i < permits; ++i) {
+    const std::uint64_t word = stripe.load(kRelaxed);
+    stripe.store(weir::adaptive::stripe_entering(word), std::memory_order_release);
+    resource.counter.load(kRelaxed)->in_flight.fetch_add(1, std::memory_order_acq_rel);
+    stripe.store(weir::adaptive::stripe_entered(word, 1), std::memory_order_release);
+  }
+  resource.carried.store(permits, kRelaxed);
+}
+
 void unbind(weir_resource& resource) noexcept {
   resource.expected.store(kNoHot, std::memory_order_release);
   resource.rule.store(&kNoResource, kRelaxed);
@@ -96,15 +161,21 @@ void bind(weir_resource& resource, const Attachment& at, std::uint32_t index,
                     resource.index.load(kRelaxed) == index &&
                     resource.generation == static_cast<std::uint32_t>(hot >> 32);
   resource.expected.store(kNoHot, std::memory_order_release);
+  std::uint32_t permits = 0;
   if (!same) {
-    free_cells(resource);
+    // From here on whoever looks sees that the old cells are not to be used.
+    resource.moving.store(true, std::memory_order_seq_cst);
+    const std::uint64_t ended = resource.binding.fetch_add(1, std::memory_order_seq_cst);
+    if (before != nullptr && barrier_everywhere() && moves_ended(resource))
+      permits = permits_of(resource, ended);
+    else
+      resource.carried_from.store(ended + 1, kRelaxed);
+    free_cells(resource, ended);
     if (before != nullptr) {
       const std::uint32_t left = resource.index.load(kRelaxed);
       before->toolkit.counter(left).recount_mono_ns.store(0, kRelaxed);
       (void)recount(before->toolkit, left, before->now_ns());
     }
-    // release: who sees the new number sees that the old cells are free.
-    resource.binding.fetch_add(1, std::memory_order_release);
   }
   resource.generation = static_cast<std::uint32_t>(hot >> 32);
   resource.index.store(index, kRelaxed);
@@ -118,6 +189,11 @@ void bind(weir_resource& resource, const Attachment& at, std::uint32_t index,
   resource.lane_stride.store(static_cast<std::uint32_t>(view.geometry().lane_stride()), kRelaxed);
   resource.cpus.store(view.geometry().cpus, kRelaxed);
   resource.heartbeat.store(&at.rules.header().heartbeat_mono_ns, kRelaxed);
+  if (!same) {
+    carry_permits(resource, permits);
+    // release: who sees the end of it sees the crowd's cell and what was carried.
+    resource.moving.store(false, std::memory_order_release);
+  }
   // Here, where there is time for it, so that the first call of each thread finds a place.
   if ((hot & (kToolConcurrency | kToolBreaker)) != 0) (void)take_cell_locked(resource, kCrowd);
   resource.expected.store(hot, std::memory_order_release);
@@ -241,6 +317,10 @@ void toolkit_after_fork(weir_client& client) noexcept {
       held.cell.store(kNoCell, kRelaxed);
       held.busy.store(false, kRelaxed);
     }
+    r->crowd_moves.store(0, kRelaxed);
+    r->moving.store(false, kRelaxed);
+    r->carried.store(0, kRelaxed);
+    r->carried_from.store(r->binding.load(kRelaxed) + 1, kRelaxed);
     r->binding.fetch_add(1, std::memory_order_release);
   }
 }

@@ -1,5 +1,7 @@
 // Concurrency limits. Each thread writes a stripe of its own, which is the truth, around a bounded
 // addition to the host's total, which is a cache; adaptive/in_flight.h has the protocol.
+#include <sched.h>
+
 #include <atomic>
 #include <cstring>
 
@@ -57,24 +59,27 @@ std::uint32_t my_lane() noexcept {
   return thread_lane;
 }
 
-// Where the resource is counted. The pointers are read before the binding, and are written after
-// it: who still sees the old number has the old pointers, and no cell is looked for elsewhere.
+// Where the resource is counted. A binder raises the number, then writes the pointers, and then
+// takes cells for that number. Read the other way round, all three belong together where a cell's
+// number is the handle's: older pointers cannot be seen after its cell, newer ones not before the
+// next number.
 struct Place {
   HolderCell* cells;
   ResourceCounter* counter;
   std::uint64_t binding;
+  bool has_cell;
 
-  bool has(const Held& held) const noexcept {
-    return held.binding.load(std::memory_order_acquire) == binding;
-  }
   A64& stripe(const Held& held) const noexcept { return cells[held.cell.load(kRelaxed)].stripe; }
   S64& total() const noexcept { return counter->in_flight; }
 };
-[[gnu::always_inline]] inline Place place_of(const weir_resource& resource) noexcept {
-  // acquire: the binding is read after the pointers.
+[[gnu::always_inline]] inline Place place_of(const weir_resource& resource,
+                                             const Held& held) noexcept {
+  // acquire, each: in this order.
+  const std::uint64_t taken = held.binding.load(std::memory_order_acquire);
   HolderCell* cells = resource.holders.load(std::memory_order_acquire);
   ResourceCounter* counter = resource.counter.load(std::memory_order_acquire);
-  return {cells, counter, resource.binding.load(std::memory_order_acquire)};
+  const std::uint64_t binding = resource.binding.load(std::memory_order_acquire);
+  return {cells, counter, binding, taken == binding};
 }
 
 bool raise_total(S64& total, std::int64_t room) noexcept {
@@ -85,6 +90,21 @@ bool raise_total(S64& total, std::int64_t room) noexcept {
       return true;
   return false;
 }
+
+// Somebody is changing the crowd's stripe; whoever moves the resource waits for the end of it.
+class CrowdMove {
+ public:
+  // seq_cst: this addition comes before the look at the binding, whose writer looks here after it.
+  explicit CrowdMove(weir_resource& resource) noexcept : moves_(resource.crowd_moves) {
+    moves_.fetch_add(1, std::memory_order_seq_cst);
+  }
+  ~CrowdMove() { moves_.fetch_sub(1, std::memory_order_release); }
+  CrowdMove(const CrowdMove&) = delete;
+  CrowdMove& operator=(const CrowdMove&) = delete;
+
+ private:
+  std::atomic<std::uint32_t>& moves_;
+};
 
 // The crowd's stripe belongs to many threads, which change it by compare-and-swap and cannot mark
 // it. A recount may thus take one of their moves for a leak, which the next one makes good.
@@ -98,12 +118,24 @@ void move_crowd(const Place& place, Held& crowd, bool enters) noexcept {
   while (!stripe.compare_exchange_weak(word, next, std::memory_order_acq_rel, kRelaxed));
 }
 
-[[gnu::always_inline]] inline bool enter_lane(const Place& place, Held& held,
-                                              std::int64_t room) noexcept {
+// Whether the resource moved since `place` was read. Whoever moves it raises the number, makes all
+// CPUs pass a barrier, and then waits for those who are in the middle of a move: so it needs no
+// barrier here between the mark `busy` and this look.
+[[gnu::always_inline]] inline bool moved(const weir_resource& resource,
+                                         const Place& place) noexcept {
+  return resource.binding.load(kRelaxed) != place.binding;
+}
+
+[[gnu::always_inline]] inline bool enter_lane(const weir_resource& resource, const Place& place,
+                                              Held& held, std::int64_t room) noexcept {
   held.busy.store(true, kRelaxed);
   // A signal handler of this thread that comes from here on goes to the crowd; one that came before
   // is over. The word is read after that.
   std::atomic_signal_fence(std::memory_order_seq_cst);
+  if (moved(resource, place)) [[unlikely]] {
+    held.busy.store(false, kRelaxed);
+    return false;
+  }
   const std::uint64_t word = held.word.load(kRelaxed);
   A64& stripe = place.stripe(held);
   stripe.store(adaptive::stripe_entering(word), std::memory_order_release);
@@ -112,13 +144,19 @@ void move_crowd(const Place& place, Held& crowd, bool enters) noexcept {
   stripe.store(next, std::memory_order_release);
   held.word.store(next, kRelaxed);
   std::atomic_signal_fence(std::memory_order_seq_cst);
-  held.busy.store(false, kRelaxed);
+  // release: whoever waits for the end of the move sees the word.
+  held.busy.store(false, std::memory_order_release);
   return entered;
 }
 
-void leave_lane(const Place& place, Held& held) noexcept {
+[[gnu::always_inline]] inline bool leave_lane(const weir_resource& resource, const Place& place,
+                                              Held& held) noexcept {
   held.busy.store(true, kRelaxed);
   std::atomic_signal_fence(std::memory_order_seq_cst);
+  if (moved(resource, place)) [[unlikely]] {
+    held.busy.store(false, kRelaxed);
+    return false;
+  }
   const std::uint64_t leaving = adaptive::stripe_leaving(held.word.load(kRelaxed), 1);
   A64& stripe = place.stripe(held);
   stripe.store(leaving, std::memory_order_release);
@@ -127,7 +165,8 @@ void leave_lane(const Place& place, Held& held) noexcept {
   stripe.store(settled, std::memory_order_release);
   held.word.store(settled, kRelaxed);
   std::atomic_signal_fence(std::memory_order_seq_cst);
-  held.busy.store(false, kRelaxed);
+  held.busy.store(false, std::memory_order_release);
+  return true;
 }
 
 // How many may be in flight for a call of this class to be let in.
@@ -167,25 +206,35 @@ weir_status enter_slow(weir_resource& resource, std::uint32_t lane, std::int64_t
   Held& held = resource.held[lane];
   Held& crowd = resource.held[kCrowd];
   const bool own = lane != kCrowd && !held.busy.load(kRelaxed);
-  Place place = place_of(resource);
-  if (!place.has(crowd) || (own && !place.has(held))) {
+  if (!place_of(resource, crowd).has_cell || (own && !place_of(resource, held).has_cell))
     (void)take_cell(resource, own ? lane : kCrowd);
-    place = place_of(resource);
+  if (const Place place = place_of(resource, held); own && place.has_cell) {
+    if (!enter_lane(resource, place, held, room)) return WEIR_DENY_FULL;
+    entry = {&resource, place.binding, 0};
+    return WEIR_ALLOW;
   }
-  bool entered = false;
-  if (own && place.has(held)) {
-    entered = enter_lane(place, held, room);
-  } else if (place.has(crowd)) {
-    entered = raise_total(place.total(), room);
-    if (entered) move_crowd(place, crowd, true);
-  } else {
+  const CrowdMove move(resource);
+  const Place place = place_of(resource, crowd);
+  if (!place.has_cell || resource.moving.load(std::memory_order_acquire)) {
     // No cell is left in the whole domain, or the handle moves right now. What cannot be counted
     // safely is let in uncounted, and that is counted.
     place.counter->uncounted_total.fetch_add(1, kRelaxed);
     return WEIR_ALLOW;
   }
-  if (!entered) return WEIR_DENY_FULL;
+  if (!raise_total(place.total(), room)) return WEIR_DENY_FULL;
+  move_crowd(place, crowd, true);
   entry = {&resource, place.binding, 0};
+  return WEIR_ALLOW;
+}
+
+// Nothing in old segments says that there are new ones: whoever only enters and leaves, and never
+// finds it full, must look at the agent's heartbeat now and then. At two of 32 moves of a thread,
+// so that it happens whether the thread holds an even number of permits meanwhile or an odd one.
+constexpr std::uint64_t kLookMoves = std::uint64_t{0x1e} << 20;
+bool looks_now(const Held& held) noexcept { return (held.word.load(kRelaxed) & kLookMoves) == 0; }
+[[gnu::noinline]] weir_status look_after_agent(weir_resource& resource) noexcept {
+  (void)agent_gone(*resource.client, resource.attachment.load(std::memory_order_acquire),
+                   &resource);
   return WEIR_ALLOW;
 }
 
@@ -201,12 +250,39 @@ weir_status enter_slow(weir_resource& resource, std::uint32_t lane, std::int64_t
   return full(resource);
 }
 
-// By a thread that has no stripe of this resource, or in the middle of its move: by the crowd's,
-// which is there since before the first permit was given.
-[[gnu::noinline]] weir_status leave_otherwise(const Place& place, Held& crowd) noexcept {
-  if (!place.has(crowd)) return WEIR_OK;
-  move_crowd(place, crowd, false);
-  place.total().fetch_sub(1, std::memory_order_acq_rel);
+// Gives back a permit that was entered under an earlier binding, if it came along to this one.
+// Entered in a parent of this process, or under counters from which nothing was carried: nothing.
+bool take_carried(weir_resource& resource, std::uint64_t binding) noexcept {
+  if (binding < resource.carried_from.load(kRelaxed)) return false;
+  std::uint32_t left = resource.carried.load(kRelaxed);
+  while (left != 0)
+    if (resource.carried.compare_exchange_weak(left, left - 1, kRelaxed)) return true;
+  return false;
+}
+
+// By a thread that has no stripe of this resource, or in the middle of its move, or for a permit of
+// an earlier binding: by the crowd's, which is there since before the first permit was given.
+[[gnu::noinline]] weir_status leave_otherwise(weir_resource& resource,
+                                              std::uint64_t binding) noexcept {
+  const KeepErrno keep;
+  // While the resource moves to other counters nothing can be given back; that takes microseconds,
+  // and ends sooner than this unless the mover is stopped, or is what this handler interrupted.
+  constexpr int kYieldsMax = 1000;
+  for (int i = 0; i < kYieldsMax; ++i) {
+    {
+      const CrowdMove move(resource);
+      Held& crowd = resource.held[kCrowd];
+      const Place place = place_of(resource, crowd);
+      if (place.has_cell && !resource.moving.load(std::memory_order_acquire)) {
+        if (binding != place.binding && !take_carried(resource, binding)) return WEIR_OK;
+        move_crowd(place, crowd, false);
+        place.total().fetch_sub(1, std::memory_order_acq_rel);
+        return WEIR_OK;
+      }
+      if (binding < resource.carried_from.load(kRelaxed)) return WEIR_OK;
+    }
+    ::sched_yield();
+  }
   return WEIR_OK;
 }
 
@@ -232,12 +308,14 @@ weir_status weir_enter(weir_resource* resource, int32_t priority_class, weir_ent
   if (lane >= kCrowd) [[unlikely]]
     return enter_otherwise(*resource, priority_class, *entry);
   Held& held = resource->held[lane];
-  const Place place = place_of(*resource);
-  if (!place.has(held) || held.busy.load(kRelaxed) ||
-      !enter_lane(place, held, room_of(rule, priority_class))) [[unlikely]]
+  const Place place = place_of(*resource, held);
+  if (!place.has_cell || held.busy.load(kRelaxed) ||
+      !enter_lane(*resource, place, held, room_of(rule, priority_class))) [[unlikely]]
     return enter_otherwise(*resource, priority_class, *entry);
   entry->binding = place.binding;
   entry->resource = resource;
+  if (looks_now(held)) [[unlikely]]
+    return look_after_agent(*resource);
   return WEIR_ALLOW;
 }
 
@@ -248,14 +326,14 @@ weir_status weir_leave(weir_entry* opaque) {
   weir_resource* resource = entry->resource;
   if (resource == nullptr) return WEIR_OK;
   entry->resource = nullptr;
-  // Entered under another binding: in a parent of this process, or in counters that are gone.
-  const Place place = place_of(*resource);
-  if (entry->binding != place.binding) return WEIR_OK;
   const std::uint32_t lane = thread_lane;
-  if (lane >= kCrowd || resource->held[lane].busy.load(kRelaxed) ||
-      !place.has(resource->held[lane])) [[unlikely]]
-    return leave_otherwise(place, resource->held[kCrowd]);
-  leave_lane(place, resource->held[lane]);
+  if (lane >= kCrowd) [[unlikely]]
+    return leave_otherwise(*resource, entry->binding);
+  Held& held = resource->held[lane];
+  const Place place = place_of(*resource, held);
+  if (entry->binding != place.binding || !place.has_cell || held.busy.load(kRelaxed) ||
+      !leave_lane(*resource, place, held)) [[unlikely]]
+    return leave_otherwise(*resource, entry->binding);
   return WEIR_OK;
 }
 
