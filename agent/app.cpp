@@ -209,6 +209,7 @@ std::string App::serve_domain(const DomainRule& rule, std::vector<InheritedFd>& 
   options.clients_max = options_.clients_max;
   options.cpus =
       static_cast<std::uint32_t>(std::clamp<long>(::sysconf(_SC_NPROCESSORS_CONF), 1, kCpusMax));
+  options.resources_max = options_.resources_max;
   options.ran_before = ran_before_;
   Inherited kept{take_named(inherited, "counters-" + rule.name),
                  take_named(inherited, "ledger-" + rule.name)};
@@ -229,6 +230,7 @@ std::string App::serve_domain(const DomainRule& rule, std::vector<InheritedFd>& 
         "domain {}: an agent ran here before and its counters are lost (no descriptor "
         "store); buckets start empty",
         rule.name);
+  if (std::string problem = served.domain->places_problem(rule); !problem.empty()) return problem;
   if (!publish(served, rule)) return "more limits than slots";
   if (!served.domain->adopted()) store_fds(*served.domain);
   served.server = std::make_unique<AttachServer>(

@@ -31,6 +31,7 @@ struct AppOptions {
   std::string http = "127.0.0.1:9464";  // or "off"
   std::string state_dir;                // of an embedded server; empty: see state_dir()
   std::uint32_t clients_max = 1024;
+  std::uint32_t resources_max = kResourcesPerDomainDefault;
   CpuFollow cpu_follow = CpuFollow::busier;
 };
 

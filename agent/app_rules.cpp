@@ -45,6 +45,10 @@ bool App::put_in_force(const RuleSet& rules, std::vector<std::string>& problems)
       problems.push_back("domain " + rule.name +
                          ": too many new limits at once; the slots of "
                          "removed ones rest for a minute");
+  for (const DomainRule& rule : rules.domains)
+    if (const ServedDomain* served = find_domain(rule.name); served != nullptr)
+      if (std::string problem = served->domain->places_problem(rule); !problem.empty())
+        problems.push_back("domain " + rule.name + ": " + problem);
   if (!problems.empty()) return false;
   if (std::string problem = change_cluster(rules.cluster); !problem.empty()) {
     problems.push_back(std::move(problem));

@@ -176,7 +176,7 @@ ToolkitGeometry Domain::toolkit_geometry(const CountersGeometry& counters) const
   return {.resources_max = options_.resources_max,
           .features_max = agent::kFeaturesMax,
           .processes_max = std::min(options_.clients_max, kProcessesMax),
-          .holders_max = kHolderCells,
+          .holders_max = std::clamp(4 * options_.resources_max, kHolderCells, kHolderCellsMax),
           .cpus = counters.cpus,
           .rules_begin = RulesGeometry{options_.limits_max}.bytes(),
           .counters_begin = counters.bytes_with_sets()};
@@ -221,6 +221,19 @@ bool Domain::has_room_for(const DomainRule& rule) const noexcept {
     if (slot.state != static_cast<std::uint32_t>(SlotState::active) && !resting) ++free;
   }
   return wanted <= free;
+}
+
+std::string Domain::places_problem(const DomainRule& rule) const {
+  if (rule.resources.empty() && rule.degrades.empty()) return {};
+  if (!toolkit_)
+    return "the counters are those of an earlier agent without resources; restart the agent "
+           "without its descriptor store to use them";
+  const std::size_t wanted = Toolkit::places_of(rule);
+  if (wanted <= options_.resources_max) return {};
+  return std::to_string(wanted) +
+         " resources, those of tenants included, and there are places for " +
+         std::to_string(options_.resources_max) + "; start the agent with --resources-max " +
+         std::to_string(wanted);
 }
 
 bool Domain::publish(const DomainRule& rule) noexcept {

@@ -25,7 +25,7 @@ struct DomainOptions {
   std::uint32_t limits_max = kLimitsPerDomainMax;
   std::uint32_t clients_max = 1024;
   std::uint32_t cpus = 1;
-  std::uint32_t resources_max = kResourcesPerDomainMax;
+  std::uint32_t resources_max = kResourcesPerDomainDefault;
   std::uint64_t stale_after_ns = 250'000'000;
   std::uint64_t client_term_ns = 5'000'000;
   // Another agent ran here since the host started and left no counters: buckets start empty.
@@ -66,6 +66,8 @@ class Domain {
   // table is filled, one word flips. False when more limits are asked for than slots are free.
   bool publish(const DomainRule& rule) noexcept;
   bool has_room_for(const DomainRule& rule) const noexcept;
+  // Why its resources cannot be put in force here; empty: they can.
+  std::string places_problem(const DomainRule& rule) const;
   // Who knows the leases of the limits with scope cluster. Before publish().
   using LeaseSource = std::function<shm::LimitTerms(const LimitRule&)>;
   void set_lease_source(LeaseSource source) { lease_source_ = std::move(source); }

@@ -45,6 +45,10 @@ void declare(CLI::App& cli, Arguments& arguments) {
   cli.add_option("--clients-max", arguments.options.clients_max, "Most clients of a domain")
       ->check(CLI::Range(1, 4096))
       ->capture_default_str();
+  cli.add_option("--resources-max", arguments.options.resources_max,
+                 "Most resources of a domain, those of tenants included")
+      ->check(CLI::Range(std::size_t{1}, kResourcesPerDomainMax))
+      ->capture_default_str();
   cli.add_option("--cpu", arguments.cpu, "Whose CPU use is followed: busier, host or cgroup")
       ->check(CLI::IsMember({"busier", "host", "cgroup"}))
       ->capture_default_str();

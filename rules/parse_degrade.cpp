@@ -177,14 +177,14 @@ class ToolkitFiler {
       if (!is_new(*domain, config.name + "/" + tenant.name, config.line, resource.name_place))
         return;
     }
-    std::size_t places = config.places();
-    for (const ResourceConfig& each : domain->resources)
-      places += each.places();
+    std::size_t& places = places_[domain->name];
+    places += config.places();
     if (places > kResourcesPerDomainMax) {
       context_.reporter.error(resource.name_place,
-                              "more than 512 resources, those of tenants "
+                              "more than 16384 resources, those of tenants "
                               "included, in the domain " +
                                   quote(domain->name));
+      places -= config.places();
       return;
     }
     domain->resources.push_back(std::move(config));
@@ -284,6 +284,7 @@ class ToolkitFiler {
   RuleSet& rules_;
   ParseContext& context_;
   std::unordered_map<std::string, std::size_t> domains_;
+  std::unordered_map<std::string, std::size_t> places_;  // taken, by domain
   std::unordered_map<std::string, int> lines_;
   std::unordered_map<std::string, std::string> features_;
 };

@@ -20,7 +20,7 @@
 
 namespace weir::shm {
 
-inline constexpr std::uint32_t kResourcesMax = 4096;
+inline constexpr std::uint32_t kResourcesMax = 16'384;
 inline constexpr std::uint32_t kFeaturesMax = 1024;
 inline constexpr std::uint32_t kProcessesMax = 4095;  // a breaker's word has 12 bits for a prober
 inline constexpr std::uint32_t kHoldersMax = 1U << 20;
@@ -139,7 +139,8 @@ struct alignas(kLineBytes) ResourceCounter {
   A64 uncounted_total;     // entries that found no cell to be counted in
   S64 recount_mono_ns;     // when somebody last began a recount; taken by compare-and-swap
   S64 reap_mono_ns;        // when a client last looked for the dead, for want of an agent
-  std::uint8_t reserved2[kLineBytes - 40];
+  A64 name_tag;            // of whose words these are: an agent that comes back asks for it
+  std::uint8_t reserved2[kLineBytes - 48];
 };
 static_assert(sizeof(ResourceCounter) == 384);
 static_assert(offsetof(ResourceCounter, breaker) == 128);

@@ -2,6 +2,9 @@
 
 #include <prometheus/metric_family.h>
 
+#include <algorithm>
+#include <span>
+
 #include "agent/toolkit/toolkit.h"
 #include "daemon/http/text_page.h"
 #include "daemon/log/printable.h"
@@ -24,13 +27,22 @@ void add_sample(MetricFamily& family, Labels labels, double value) {
   metric.gauge.value = value;
 }
 
+// A page for a scraper, made between two ticks: beyond so many resources it has the first ones of
+// the rules, and says how many are left out.
+constexpr std::size_t kListedMax = 1024;
+
+std::span<const std::unique_ptr<Resource>> listed(const Toolkit& toolkit) {
+  const auto& all = toolkit.resources();
+  return {all.data(), std::min(all.size(), kListedMax)};
+}
+
 // One family with a sample for each resource.
 template <class ValueOf>
 void add(std::vector<MetricFamily>& page, const Toolkits& toolkits, MetricType type,
          const char* name, const char* help, ValueOf value_of) {
   MetricFamily family{name, help, type, {}};
   for (const auto& [domain, toolkit] : toolkits)
-    for (const auto& resource : toolkit->resources())
+    for (const auto& resource : listed(*toolkit))
       add_sample(family, {{"domain", printable(domain)}, {"resource", printable(resource->name())}},
                  static_cast<double>(value_of(*resource)));
   if (!family.metric.empty()) page.push_back(std::move(family));
@@ -42,7 +54,7 @@ void add_refusals(std::vector<MetricFamily>& page, const Toolkits& toolkits) {
                       MetricType::Counter,
                       {}};
   for (const auto& [domain, toolkit] : toolkits)
-    for (const auto& resource : toolkit->resources()) {
+    for (const auto& resource : listed(*toolkit)) {
       const shm::OutcomeTotals& totals = resource->totals();
       std::uint64_t shed = 0;
       for (const std::uint64_t each : totals.refused)
@@ -71,7 +83,7 @@ void add_classes(std::vector<MetricFamily>& page, const Toolkits& toolkits) {
   MetricFamily asked{
       "weir_resource_class_asked_total", "First tries by class.", MetricType::Counter, {}};
   for (const auto& [domain, toolkit] : toolkits)
-    for (const auto& resource : toolkit->resources())
+    for (const auto& resource : listed(*toolkit))
       for (std::size_t i = 0; i < shm::kClasses; ++i) {
         const Labels labels{{"domain", printable(domain)},
                             {"resource", printable(resource->name())},
@@ -100,6 +112,15 @@ void add_domains(std::vector<MetricFamily>& page, const Toolkits& toolkits) {
     add_sample(places, {{"domain", printable(domain)}, {"state", "taken"}}, taken);
     add_sample(places, {{"domain", printable(domain)}, {"state", "free"}}, all - taken);
   }
+  MetricFamily unlisted{"weir_toolkit_unlisted_resources",
+                        "Resources beyond the first 1024, which have no metrics of their own.",
+                        MetricType::Gauge,
+                        {}};
+  for (const auto& [domain, toolkit] : toolkits)
+    if (toolkit->active())
+      add_sample(unlisted, {{"domain", printable(domain)}},
+                 static_cast<double>(toolkit->resources().size() - listed(*toolkit).size()));
+  if (!unlisted.metric.empty()) page.push_back(std::move(unlisted));
   if (!reaped.metric.empty()) page.push_back(std::move(reaped));
   if (!places.metric.empty()) page.push_back(std::move(places));
 }

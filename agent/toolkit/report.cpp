@@ -110,6 +110,10 @@ void fill_load(const adaptive::LoadReport& load, v1::LoadStatus& out) {
   out.set_errors_per_s(load.errors_per_second);
   out.set_shed_share(load.shed_share);
   if (const double worst = adaptive::utilization(load); worst >= 0.0) out.set_utilization(worst);
+}
+
+// Text that is worth its making for one, not for thousands.
+void fill_orca(const adaptive::LoadReport& load, v1::LoadStatus& out) {
   out.set_orca_text(adaptive::orca_text(load));
   out.set_orca_json(adaptive::orca_json(load));
 }
@@ -231,6 +235,7 @@ void fill_resources(const Domain& domain, const std::string& name, std::int64_t 
     v1::ResourceStatus& each = *out.add_resources();
     each.set_domain(domain.name());
     fill_resource(*resource, now_ns, each);
+    if (!name.empty()) fill_orca(load_of(*resource), *each.mutable_load());
     if (const auto owner = owners.find(resource->name()); owner != owners.end())
       each.set_tenant_of(owner->second);
   }
@@ -242,7 +247,9 @@ void fill_resources(const Domain& domain, const std::string& name, std::int64_t 
 }
 
 void fill_host_load(v1::ResourcesResponse& out) {
-  fill_load(host_load(out, out.cpu()), *out.mutable_host());
+  const adaptive::LoadReport load = host_load(out, out.cpu());
+  fill_load(load, *out.mutable_host());
+  fill_orca(load, *out.mutable_host());
 }
 
 Forced force_breaker(Toolkit& toolkit, const v1::ForceBreakerRequest& request,

@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <cstring>
 #include <limits>
+#include <unordered_map>
+#include <unordered_set>
 
 namespace weir::agent {
 
@@ -23,6 +25,14 @@ std::uint32_t generation_of(const std::string& name) noexcept {
   for (const char c : name)
     hash = (hash ^ static_cast<unsigned char>(c)) * 16777619U;
   return ((hash ^ hash >> 16) & 0xffffU) | 1U;
+}
+
+// The same in 64 bits, never 0: whose words these are, for an agent that comes back.
+std::uint64_t tag_of(const std::string& name) noexcept {
+  std::uint64_t hash = 14695981039346656037ULL;
+  for (const char c : name)
+    hash = (hash ^ static_cast<unsigned char>(c)) * 1099511628211ULL;
+  return hash | 1U;
 }
 
 std::vector<ResourceConfig> with_tenants(const std::vector<ResourceConfig>& configs) {
@@ -77,56 +87,102 @@ FeatureRule& Toolkit::feature(std::uint32_t index) const {
   return const_cast<FeatureRule&>(view_.feature(index));
 }
 
-// Its old place, or one that nobody ever had, or one that is free again.
-int Toolkit::place_for(const std::string& name) const {
-  int free = -1;
-  int unused = -1;
-  for (std::size_t i = 0; i < names_.size(); ++i) {
-    if (names_[i] == name) return static_cast<int>(i);
-    if (names_[i].empty() && unused < 0) unused = static_cast<int>(i);
-    const auto taken = [i](const auto& each) { return each->place() == i; };
-    if (free < 0 && !names_[i].empty() && std::none_of(resources_.begin(), resources_.end(), taken))
-      free = static_cast<int>(i);
+std::size_t Toolkit::places_of(const DomainRule& rule) {
+  std::size_t places = 0;
+  for (const ResourceConfig& config : rule.resources)
+    places += config.places();
+  return places;
+}
+
+// What stays comes first, so that nothing new takes its place.
+void Toolkit::retire_all_but(const std::vector<ResourceConfig>& configs, std::int64_t now_ns) {
+  std::unordered_map<std::string_view, const ResourceConfig*> wanted;
+  for (const ResourceConfig& config : configs)
+    wanted.emplace(config.name, &config);
+  std::vector<std::unique_ptr<Resource>> before = std::move(resources_);
+  resources_.clear();
+  for (auto& each : before) {
+    const auto config = wanted.find(each->name());
+    if (config == wanted.end()) {
+      each->retire();
+      continue;
+    }
+    each->configure(*config->second, now_ns);
+    resources_.push_back(std::move(each));
   }
-  return unused >= 0 ? unused : free;
+}
+
+// A place of its own, whoever serves it: the one that it had under this agent, or, by the tag in
+// the counters, under an earlier one; else one that nobody ever had; else one that is free again.
+bool Toolkit::make_new(const std::vector<ResourceConfig>& configs, std::int64_t now_ns) {
+  std::vector<bool> taken(names_.size());
+  std::unordered_set<std::string_view> served;
+  for (const auto& each : resources_) {
+    taken[each->place()] = true;
+    served.insert(each->name());
+  }
+  std::unordered_map<std::string_view, std::uint32_t> by_name;
+  std::unordered_map<std::uint64_t, std::uint32_t> by_tag;
+  for (std::uint32_t i = 0; i < names_.size(); ++i)
+    if (!names_[i].empty())
+      by_name.emplace(names_[i], i);
+    else if (const std::uint64_t tag = view_.counter(i).name_tag.load(kRelaxed); tag != 0)
+      by_tag.emplace(tag, i);
+  std::vector<const ResourceConfig*> homeless;
+  std::vector<std::pair<const ResourceConfig*, std::uint32_t>> placed;
+  for (const ResourceConfig& config : configs) {
+    if (served.contains(config.name)) continue;
+    const auto own = by_name.find(config.name);
+    const auto tagged = by_tag.find(tag_of(config.name));
+    const auto at = own != by_name.end()     ? own->second
+                    : tagged != by_tag.end() ? tagged->second
+                                             : static_cast<std::uint32_t>(names_.size());
+    if (at == names_.size() || taken[at]) {
+      homeless.push_back(&config);
+      continue;
+    }
+    taken[at] = true;
+    placed.emplace_back(&config, at);
+  }
+  std::vector<std::uint32_t> unused, free;
+  for (std::uint32_t i = 0; i < names_.size(); ++i)
+    if (!taken[i])
+      (names_[i].empty() && view_.counter(i).name_tag.load(kRelaxed) == 0 ? unused : free)
+          .push_back(i);
+  unused.insert(unused.end(), free.begin(), free.end());
+  if (homeless.size() > unused.size()) return false;
+  for (std::size_t i = 0; i < homeless.size(); ++i)
+    placed.emplace_back(homeless[i], unused[i]);
+  for (const auto& [config, place] : placed)
+    make(*config, place, now_ns);
+  return true;
+}
+
+void Toolkit::make(const ResourceConfig& config, std::uint32_t place, std::int64_t now_ns) {
+  std::string& owner = names_[place];
+  ResourceCounter& counter = view_.counter(place);
+  std::uint32_t generation = generation_of(config.name);
+  if (counter.name_tag.load(kRelaxed) != tag_of(config.name)) {
+    // The word of another resource means nothing here.
+    if (!owner.empty() && generation == generation_of(owner))
+      generation = (generation + 2) & 0xffffU;
+    counter.breaker.store(0, kRelaxed);
+    counter.consecutive.store(0, kRelaxed);
+    counter.uncounted_total.store(0, kRelaxed);
+    reaped_[place] = 0;
+    counter.name_tag.store(tag_of(config.name), kRelaxed);
+  }
+  owner = config.name;
+  auto made = std::make_unique<Resource>(view_, place, generation);
+  made->configure(config, now_ns);
+  resources_.push_back(std::move(made));
 }
 
 bool Toolkit::publish(const DomainRule& rule, std::int64_t now_ns) {
   const std::vector<ResourceConfig> configs = with_tenants(rule.resources);
   if (configs.size() > names_.size()) return false;
-  std::vector<std::unique_ptr<Resource>> before = std::move(resources_);
-  resources_.clear();
-  // What stays first, so that nothing new takes its place.
-  for (auto& each : before) {
-    const auto same = [&each](const ResourceConfig& c) { return c.name == each->name(); };
-    const auto config = std::find_if(configs.begin(), configs.end(), same);
-    if (config == configs.end()) {
-      each->retire();
-      continue;
-    }
-    each->configure(*config, now_ns);
-    resources_.push_back(std::move(each));
-  }
-  for (const ResourceConfig& config : configs) {
-    const auto same = [&config](const auto& each) { return each->name() == config.name; };
-    if (std::any_of(resources_.begin(), resources_.end(), same)) continue;
-    const int place = place_for(config.name);
-    if (place < 0) return false;
-    const auto at = static_cast<std::uint32_t>(place);
-    std::string& owner = names_[at];
-    std::uint32_t generation = generation_of(config.name);
-    if (!owner.empty() && owner != config.name) {
-      // The word of another resource means nothing here.
-      if (generation == generation_of(owner)) generation = (generation + 2) & 0xffffU;
-      view_.counter(at).breaker.store(0, kRelaxed);
-      view_.counter(at).consecutive.store(0, kRelaxed);
-      reaped_[at] = 0;
-    }
-    owner = config.name;
-    auto made = std::make_unique<Resource>(view_, at, generation);
-    made->configure(config, now_ns);
-    resources_.push_back(std::move(made));
-  }
+  retire_all_but(configs, now_ns);
+  if (!make_new(configs, now_ns)) return false;
   leased_ = false;
   for (const auto& each : resources_)
     leased_ = leased_ || each->config().concurrency.lease_ns != 0;
@@ -260,17 +316,12 @@ void Toolkit::tick_degrades(std::int64_t now_ns) {
 bool Toolkit::tick(std::int64_t now_ns) {
   if (!dying_.empty()) reap_dying(now_ns);
   if (!active() || now_ns < next_ns_) return active() && busy_;
-  const std::size_t lanes = resources_.size() * (std::size_t{view_.geometry().cpus} + 1);
-  next_ns_ = now_ns + (lanes > kToolkitLanesFast ? kToolkitSlowStepNs : kToolkitStepNs);
-  busy_ = false;
-  for (const auto& each : resources_)
-    busy_ = each->tick(now_ns) || busy_;
+  next_ns_ = now_ns + kToolkitStepNs;
+  tick_resources(now_ns);
   tick_degrades(now_ns);
   if (!resources_.empty() && now_ns >= next_recount_ns_) {
     next_recount_ns_ = now_ns + kRecountStepNs;
-    recount_at_ = (recount_at_ + 1) % resources_.size();
-    const Resource& one = *resources_[recount_at_];
-    if (one.config().concurrency.present) (void)recount(view_, one.place(), now_ns);
+    recount_one(now_ns);
   }
   if (now_ns >= next_reap_ns_) {
     next_reap_ns_ = now_ns + kReapStepNs;
@@ -278,6 +329,35 @@ bool Toolkit::tick(std::int64_t now_ns) {
   }
   if (leased_ && now_ns >= next_lease_ns_) expire_leases(now_ns);
   return busy_;
+}
+
+void Toolkit::tick_resources(std::int64_t now_ns) {
+  const std::size_t lanes = std::size_t{view_.geometry().cpus} + 1;
+  const std::size_t all = resources_.size();
+  const std::size_t step = std::max({std::size_t{1}, kToolkitLanesPerStep / lanes,
+                                     (all + kToolkitStepsMax - 1) / kToolkitStepsMax});
+  if (step_at_ >= all) step_at_ = 0;
+  const std::size_t end = std::min(all, step_at_ + step);
+  for (; step_at_ < end; ++step_at_)
+    round_busy_ = resources_[step_at_]->tick(now_ns) || round_busy_;
+  busy_ = busy_ || round_busy_;
+  if (step_at_ < all) return;
+  busy_ = round_busy_;
+  round_busy_ = false;
+}
+
+// In turn; every other time the next one of which something is said to be in flight, so that those
+// in use do not wait for thousands that are not.
+void Toolkit::recount_one(std::int64_t now_ns) {
+  const bool in_use = ++recounts_ % 2 != 0;
+  for (std::size_t tried = 0; tried < resources_.size(); ++tried) {
+    recount_at_ = (recount_at_ + 1) % resources_.size();
+    const Resource& one = *resources_[recount_at_];
+    if (!one.config().concurrency.present) continue;
+    if (in_use && view_.counter(one.place()).in_flight.load(kRelaxed) == 0) continue;
+    (void)recount(view_, one.place(), now_ns);
+    return;
+  }
 }
 
 void Toolkit::note(const Reaped& reaped) {

@@ -23,11 +23,14 @@
 namespace weir::agent {
 
 inline constexpr std::uint32_t kFeaturesMax = 128;
-inline constexpr std::uint32_t kHolderCells = 16'384;
+inline constexpr std::uint32_t kHolderCells =
+    16'384;  // and four for each resource, if that is more
+inline constexpr std::uint32_t kHolderCellsMax = 65'536;
 inline constexpr std::int64_t kToolkitStepNs = 20'000'000;
-// Where a look at all lanes costs more than a tick should.
-inline constexpr std::int64_t kToolkitSlowStepNs = 100'000'000;
-inline constexpr std::size_t kToolkitLanesFast = 4096;
+// A step looks at so many lanes at most, so that it costs no tick, but at a tenth of all resources
+// at least, so that each gets its turn in a fifth of a second.
+inline constexpr std::size_t kToolkitLanesPerStep = 4096;
+inline constexpr std::size_t kToolkitStepsMax = 10;
 inline constexpr std::int64_t kRecountStepNs = 100'000'000;
 inline constexpr std::int64_t kReapStepNs = 1'000'000'000;
 // A connection ended and its process did not: it has closed it, and keeps what it holds.
@@ -64,6 +67,8 @@ class Toolkit {
     if (!dying_.empty()) return 0;
     return active() ? next_ns_ : shm::kForever;
   }
+  // How many places the resources of a rule take, with their tenants.
+  static std::size_t places_of(const DomainRule& rule);
   bool active() const noexcept { return !resources_.empty() || !degrades_.empty(); }
   // Whether somebody uses a resource; so long the agent must not sleep.
   bool tick(std::int64_t now_ns);
@@ -104,7 +109,11 @@ class Toolkit {
     std::int64_t until_ns = 0;
   };
 
-  int place_for(const std::string& name) const;
+  void retire_all_but(const std::vector<ResourceConfig>& configs, std::int64_t now_ns);
+  bool make_new(const std::vector<ResourceConfig>& configs, std::int64_t now_ns);
+  void make(const ResourceConfig& config, std::uint32_t place, std::int64_t now_ns);
+  void tick_resources(std::int64_t now_ns);
+  void recount_one(std::int64_t now_ns);
   void publish_degrades(const DomainRule& rule, std::int64_t now_ns);
   DegradeState* degrade_named(const std::string& name);
   void tick_degrades(std::int64_t now_ns);
@@ -129,6 +138,9 @@ class Toolkit {
   std::int64_t next_reap_ns_ = 0;
   std::int64_t next_lease_ns_ = 0;
   std::size_t recount_at_ = 0;
+  std::uint64_t recounts_ = 0;
+  std::size_t step_at_ = 0;
+  bool round_busy_ = false;
   std::uint64_t reaped_total_ = 0;
   std::uint64_t expired_total_ = 0;
   bool leased_ = false;

@@ -6,6 +6,9 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <atomic>
+#include <cmath>
+
 #include "adaptive/breaker.h"
 #include "adaptive/in_flight.h"
 #include "agent/domain.h"
@@ -357,6 +360,167 @@ TEST_F(ToolkitTest, LevelsFollowTheirSignalAndAnOperator) {
   toolkit().on_sample(now_, sample);
   pass(1'500 * kMs);
   EXPECT_FALSE(off("extras"));
+}
+
+// A client may write any total, forwards and backwards. What cannot have happened in a look's time
+// is cut, counted as forged, and moves no figure beyond bounds.
+TEST_F(ToolkitTest, ATotalThatCannotBeIsCut) {
+  serve("resources: [{name: db, shed: bbr, breaker: states, retry_budget: 10%}]\n");
+  const Resource& db = *toolkit().resources()[0];
+  shm::OutcomeLane& lane = view().lane(0, place("db"));
+  pass(100 * kMs);
+  EXPECT_EQ(db.forged_total(), 0U);
+  lane.succeeded = UINT64_MAX / 2;
+  lane.succeeded_ns = UINT64_MAX / 2;
+  pass(100 * kMs);
+  EXPECT_GT(db.forged_total(), 0U);
+  EXPECT_LE(db.figures().succeeded_per_s, 1e9 * 10);
+  const std::uint64_t forged = db.forged_total();
+  lane.succeeded = 5;  // backwards: grew by nothing
+  pass(1'500 * kMs);
+  EXPECT_GT(db.forged_total(), forged);
+  EXPECT_EQ(db.figures().succeeded_per_s, 0.0);
+  lane.succeeded += 7;
+  pass(200 * kMs);
+  EXPECT_EQ(db.figures().succeeded_per_s, 7.0) << "and what is true counts again";
+}
+
+// Response times of zero and of hours are response times.
+TEST_F(ToolkitTest, ResponsesOfNoTimeAndOfHoursAreTakenAsTheyAre) {
+  serve("resources: [{name: db, shed: bbr}, {name: far, shed: gradient}]\n");
+  CpuSample sample;
+  sample.usage_permille = 1000;
+  sample.capacity_millicpus = 2000;
+  for (const std::uint64_t each_ns : {std::uint64_t{0}, std::uint64_t{20'000'000'000'000}})
+    for (int i = 0; i < 30; ++i) {
+      toolkit().on_sample(now_, sample);
+      for (const char* name : {"db", "far"}) {
+        view().lane(0, place(name)).succeeded += 10;
+        view().lane(0, place(name)).succeeded_ns += 10 * each_ns;
+        view().lane(0, place(name)).passed[1] += 10;
+      }
+      pass(100 * kMs);
+      for (const auto& each : toolkit().resources()) {
+        EXPECT_TRUE(std::isfinite(each->figures().limit));
+        EXPECT_GE(each->figures().limit, 0.0);
+        EXPECT_LE(each->figures().response_ns, 2e13);
+      }
+    }
+  EXPECT_EQ(toolkit().resources()[0]->figures().response_ns, 2e13);
+}
+
+TEST_F(ToolkitTest, AClockThatJumpsBreaksNothing) {
+  serve(
+      "resources: [{name: db, concurrency: {max: 5, lease: 1s}, shed: bbr, breaker: {open: 1s}, "
+      "retry_budget: 10%}]\n"
+      "degrade: [{name: shop, signal: cpu, levels: [{enter: 80%, features: [extras]}]}]\n");
+  CpuSample sample;
+  sample.usage_permille = 900;
+  for (const std::int64_t jump :
+       {3'600'000 * kMs, -7'200'000 * kMs, std::int64_t{0}, 86'400'000 * kMs}) {
+    now_ = std::max<std::int64_t>(1, now_ + jump);
+    toolkit().on_sample(now_, sample);
+    view().lane(0, place("db")).failed += 30;
+    view().lane(0, place("db")).passed[1] += 30;
+    pass(3'000 * kMs);
+    EXPECT_TRUE(std::isfinite(toolkit().resources()[0]->figures().asked_per_s));
+    EXPECT_LE(toolkit().resources()[0]->figures().asked_per_s, 40.0);
+  }
+  // From here on everything goes its way again.
+  for (int i = 0; i < 60; ++i) {
+    toolkit().on_sample(now_, sample);
+    pass(100 * kMs);
+  }
+  EXPECT_EQ(toolkit().degrades()[0].level, 1U);
+  view().lane(0, place("db")).passed[1] += 30;
+  pass(1'000 * kMs);
+  EXPECT_EQ(toolkit().resources()[0]->figures().asked_per_s, 30.0);
+}
+
+// Every word that a client can write, with values that nobody would: the agent goes on, and its
+// figures stay within what there can be.
+TEST_F(ToolkitTest, EveryWordMayBeHostile) {
+  serve(
+      "resources:\n"
+      "  - name: db\n"
+      "    concurrency: {max: 5, lease: 1s, tenants: [{name: t, max: 2}]}\n"
+      "    shed: bbr\n"
+      "    breaker: states\n"
+      "    retry_budget: 10%\n"
+      "  - {name: far, breaker: adaptive, shed: gradient}\n");
+  CpuSample sample;
+  sample.usage_permille = 950;
+  const shm::ToolkitGeometry& g = view().geometry();
+  std::vector<std::pair<std::uint64_t*, std::uint64_t*>> areas;
+  const auto area = [&areas](auto& first, std::size_t count) {
+    auto* words = reinterpret_cast<std::uint64_t*>(&first);
+    areas.emplace_back(words, words + count * sizeof(first) / sizeof(std::uint64_t));
+  };
+  area(view().counter(0), 4);
+  for (std::uint32_t cpu = 0; cpu <= g.cpus; ++cpu)
+    area(view().lane(cpu, 0), 4);
+  area(view().process(0), g.processes_max);
+  area(view().holder(0), 16);
+  area(view().holder(g.holders_max - 2), 2);
+  std::size_t words = 0;
+  for (const auto& [begin, end] : areas)
+    for (std::uint64_t* word = begin; word != end; ++word, ++words)
+      for (const std::uint64_t value :
+           {~std::uint64_t{0}, std::uint64_t{1} << 63, std::uint64_t{0x5555'5555'5555'5555},
+            std::uint64_t{0x0001'0001'0001'0001}, std::uint64_t{0}}) {
+        std::atomic_ref(*word).store(value);
+        now_ += 20 * kMs;
+        if (words % 7 == 0) toolkit().on_sample(now_, sample);
+        (void)toolkit().tick(now_);
+        if (value != 0) continue;
+        v1::ResourcesResponse all;
+        fill_resources(*domain_, "", now_, all);
+        fill_host_load(all);
+        for (const v1::ResourceStatus& each : all.resources()) {
+          ASSERT_LE(each.in_flight(), shm::kPermitsMax);
+          ASSERT_TRUE(std::isfinite(each.asked_per_s()) && each.asked_per_s() >= 0.0);
+          ASSERT_TRUE(each.shed_share() >= 0.0 && each.shed_share() <= 1.0);
+        }
+      }
+  EXPECT_GT(words, 500U);
+  // And what is honest counts again.
+  pass(2'000 * kMs);
+  const auto& far = *toolkit().resources().back();
+  view().lane(0, far.place()).passed[1] += 5;
+  pass(500 * kMs);
+  EXPECT_EQ(far.figures().asked_per_s, 5.0);
+  EXPECT_EQ(view().counter(place("db")).in_flight.load(), 0);
+}
+
+// An agent that comes back to the same counters with other rules: each resource finds its own
+// words, and no other's.
+TEST_F(ToolkitTest, ResourcesFindTheirWordsAgain) {
+  serve("resources: [{name: a, breaker: states}, {name: b, breaker: states}]\n");
+  ASSERT_NE(place("a"), place("b"));
+  const std::uint32_t before = place("b");
+  const std::uint64_t open = adaptive::breaker_trip(0, 0, now_, 0.5, {});
+  view().counter(before).breaker = open;
+  const DomainRule other =
+      parsed("resources: [{name: c, breaker: states}, {name: b, breaker: states}]\n");
+  Toolkit next(view());
+
+  ASSERT_TRUE(next.publish(other, now_));
+
+  EXPECT_EQ(place("b"), before);
+  EXPECT_EQ(view().counter(before).breaker.load(), open);
+  EXPECT_EQ(view().counter(place("c")).breaker.load(), 0U);
+}
+
+TEST_F(ToolkitTest, MoreThanThereIsRoomForIsRefusedBeforeAnythingChanges) {
+  serve("resources: [{name: a, concurrency: 1}]\n");
+  std::string text = "resources:\n";
+  for (int i = 0; i < 600; ++i)
+    text += "  - {name: r" + std::to_string(i) + ", concurrency: 1}\n";
+  const DomainRule many = parsed(text);
+  EXPECT_NE(domain_->places_problem(many).find("--resources-max 600"), std::string::npos);
+  EXPECT_FALSE(domain_->publish(many));
+  EXPECT_EQ(view().rule(place("a")).concurrency.load(), 1U);
+  EXPECT_TRUE(domain_->places_problem(parsed("resources: [{name: b, concurrency: 1}]\n")).empty());
 }
 
 // A process takes a permit and is killed: what it held is free as soon as its end is known.

@@ -92,28 +92,28 @@ TEST(ToolkitRules, ALimitAndAResourceMayHaveOneName) {
 
 TEST(ToolkitRules, ResourcesAreCountedWithTheirTenants) {
   std::string text = "resources:\n";
-  for (int i = 0; i < 511; ++i)
+  for (int i = 0; i < 16'383; ++i)
     text += "  - {name: a" + std::to_string(i) + ", concurrency: 1}\n";
   const std::string last = "  - {name: last, concurrency: 1}\n";
-  EXPECT_EQ(domain_of(text + last).resources.size(), 512U);
+  EXPECT_EQ(domain_of(text + last).resources.size(), 16'384U);
 
   const ParseResult result =
       parse("version: 1\n" + text +
             "  - {name: last, concurrency: {max: 2, tenants: [{name: t, max: 1}]}}\n");
   EXPECT_EQ(first_problem(result),
-            "rules.yaml:514:12: more than 512 resources, those of tenants included, in the domain "
+            "rules.yaml:16386:12: more than 16384 resources, those of tenants included, in the domain "
             "'default'");
 }
 
-TEST(ToolkitRules, TenThousandResourcesAreRefusedAndNotTaken) {
+TEST(ToolkitRules, TwentyThousandResourcesAreRefusedAndNotTaken) {
   std::string text = "version: 1\nresources:\n";
-  for (int i = 0; i < 10'000; ++i)
+  for (int i = 0; i < 20'000; ++i)
     text += "  - {name: a" + std::to_string(i) + ", concurrency: 1}\n";
 
   const ParseResult result = parse(text);
 
   EXPECT_FALSE(result.ok());
-  EXPECT_EQ(result.problems.size() + result.problems_left_out, 10'000U - 512U);
+  EXPECT_EQ(result.problems.size() + result.problems_left_out, 20'000U - 16'384U);
 }
 
 TEST(ToolkitRules, LevelsAreLeftBelowWhereTheyAreEntered) {

@@ -75,6 +75,7 @@ void add_toolkit(Structs& all) {
   WEIR_FIELD(ResourceCounter, uncounted_total);
   WEIR_FIELD(ResourceCounter, recount_mono_ns);
   WEIR_FIELD(ResourceCounter, reap_mono_ns);
+  WEIR_FIELD(ResourceCounter, name_tag);
   WEIR_FIELD(ResourceCounter, reserved2);
   WEIR_STRUCT(OutcomeLane);
   WEIR_FIELD(OutcomeLane, succeeded);
