@@ -14,11 +14,12 @@ readonly kBuild=(
   g++ cmake ninja-build ccache pkg-config make git ca-certificates python3 tzdata
   libboost1.81-dev libssl-dev libprotobuf-dev protobuf-compiler libspdlog-dev prometheus-cpp-dev
   libcli11-dev libyaml-cpp-dev nlohmann-json3-dev libncurses-dev libsystemd-dev zlib1g-dev
-  libsqlite3-dev libsqlitecpp-dev
+  libsqlite3-dev libsqlitecpp-dev libgrpc++-dev protobuf-compiler-grpc
   libgtest-dev libgmock-dev libbenchmark-dev
 )
-# prometheus brings promtool; its service is not wanted and gets masked.
+# prometheus brings promtool; its service and that of etcd are not wanted and get masked.
 readonly kTest=(
+  etcd-server etcd-client
   clang llvm libclang-rt-14-dev clang-format spin binutils abigail-tools
   lintian dpkg-dev file man-db prometheus
   systemd systemd-container dbus tmux iproute2 procps curl strace
@@ -51,7 +52,7 @@ require_debian() {
     die "this is no Debian: dpkg and apt are missing. On other systems install by hand, under
   their names there: g++ 12 or clang 14 and newer, cmake 3.25, ninja, and the development files of
   Boost 1.81, protobuf, spdlog, yaml-cpp, CLI11, nlohmann-json, ncurses, libsystemd, zlib,
-  prometheus-cpp, GoogleTest with GoogleMock, and Google Benchmark."
+  prometheus-cpp, gRPC, GoogleTest with GoogleMock, and Google Benchmark."
   fi
   local name
   # shellcheck source=/dev/null
@@ -96,17 +97,18 @@ Either no package server can be reached (is there a network, a proxy in /etc/apt
 the sources in /etc/apt lack the section main of this Debian release. Nothing was changed."
 }
 
-# A service that comes along with a tool must not run: prometheus would take port 9090 of the host.
-# The mask only goes onto a service that is not there yet.
-mask_services() {
-  installed prometheus && return 0
+# A service that comes along with a tool must not run: prometheus would take port 9090 of the host,
+# etcd 2379. The mask only goes onto a service that is not there yet.
+mask_service() { # PACKAGE SERVICE
+  installed "$1" && return 0
   as_root mkdir -p /etc/systemd/system
-  [[ -e /etc/systemd/system/prometheus.service ]] ||
-    as_root ln -s /dev/null /etc/systemd/system/prometheus.service
+  [[ -e /etc/systemd/system/$2.service ]] ||
+    as_root ln -s /dev/null "/etc/systemd/system/$2.service"
 }
 
 install_packages() { # PACKAGE...
-  if [[ " $* " == *" prometheus "* ]]; then mask_services; fi
+  if [[ " $* " == *" prometheus "* ]]; then mask_service prometheus prometheus; fi
+  if [[ " $* " == *" etcd-server "* ]]; then mask_service etcd-server etcd; fi
   say "installing $# packages: $*"
   apt_get -q -y --no-install-recommends --no-remove install "$@" ||
     die "apt-get could not install them; its own words are above.
