@@ -16,6 +16,12 @@ import tempfile
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 SHM = ["shm/view.cpp", "shm/segment.cpp"]
 MINTER = ["agent/mint/minter.cpp", "agent/mint/leased.cpp"] + SHM
+TOOLKIT = ["shm/toolkit.cpp", "shm/toolkit_reap.cpp", "adaptive/breaker.cpp", "adaptive/in_flight.cpp"] + SHM
+CLIENT = ["libclient/" + name + ".cpp" for name in (
+    "acquire", "refuse", "resolve", "attach", "estimate", "wait", "client", "toolkit_bind", "toolkit_call",
+    "toolkit_enter", "toolkit_guard", "toolkit_load", "toolkit_shed")] + TOOLKIT + [
+        "adaptive/" + name + ".cpp" for name in (
+            "deadline", "feedback", "retry")]
 SUITES = {
     "mint": ["tests/unit/shm/mint_test.cpp"],
     "bucket": ["tests/unit/shm/bucket_test.cpp"],
@@ -25,6 +31,11 @@ SUITES = {
     "minter": ["tests/unit/agent/minter_test.cpp"] + MINTER,
     "sliding": ["tests/unit/agent/sliding_test.cpp"] + MINTER,
     "waiters": ["tests/unit/agent/waiters_test.cpp"] + MINTER,
+    "breaker": ["tests/unit/adaptive/breaker_test.cpp", "adaptive/breaker.cpp", "adaptive/breaker_counts.cpp"],
+    "reap": ["tests/unit/shm/toolkit_test.cpp"] + TOOLKIT,
+    "enter": ["tests/unit/client/toolkit_enter_test.cpp"] + CLIENT,
+    "guard": ["tests/unit/client/toolkit_guard_test.cpp"] + CLIENT,
+    "decide": ["tests/unit/client/toolkit_decide_test.cpp"] + CLIENT,
 }
 
 # name, file, text, replacement, suite
@@ -87,6 +98,48 @@ MUTANTS = [
     ("waiters_without_a_sequence", "shm/layout.h", "return sequence << 2 | static_cast<std::uint32_t>(state);",
      "(void)sequence; return static_cast<std::uint32_t>(state);", "waiters"),
     ("wakes_without_a_budget", "agent/mint/waiters.h", "          --wakes;\n", "", "waiters"),
+    # The availability toolkit.
+    ("more_than_one_probe", "adaptive/breaker.cpp",
+     "if (left > 0) return {word, BreakerVerdict::refuse, left};", "", "breaker"),
+    ("a_lost_probe_is_waited_for", "adaptive/breaker.cpp",
+     "const TimeNs left = left_ns(fields.due, now_ns, probing ? probe_ns : open_longest_ns(policy));",
+     "const TimeNs left = probing ? probe_ns : left_ns(fields.due, now_ns, open_longest_ns(policy));", "breaker"),
+    ("an_answer_of_an_earlier_probe_counts", "adaptive/breaker.cpp",
+     "if (fields.state != BreakerState::probing || fields.generation != generation ||\n      fields.owner",
+     "if (fields.state != BreakerState::probing ||\n      fields.owner", "breaker"),
+    ("calls_of_before_trip_it", "adaptive/breaker.cpp",
+     "if (fields.state != BreakerState::closed || fields.generation != generation) return word;",
+     "if (fields.state != BreakerState::closed) return word;", "breaker"),
+    ("the_probes_of_the_dead_stay", "shm/toolkit_reap.cpp",
+     "  abandon_probes(view, slot, now_mono_ns, reaped);\n", "", "reap"),
+    ("a_next_owner_is_reaped", "shm/toolkit_reap.cpp",
+     "holder.process != slot || holder.process_generation != generation", "holder.process != slot", "reap"),
+    ("a_slot_that_changed_hands_is_reaped", "shm/toolkit_reap.cpp",
+     "if (!process.owner.compare_exchange_strong(found, reaping)) return reaped;",
+     "process.owner.compare_exchange_strong(found, reaping);", "reap"),
+    ("an_unfinished_claim_stays", "shm/toolkit_reap.cpp",
+     "const bool unfinished = state == ProcessState::claiming &&",
+     "const bool unfinished = false && state == ProcessState::claiming &&", "reap"),
+    ("a_moving_holder_is_hung", "shm/toolkit_reap.cpp", "if (stripe != seen_ || ", "if (", "reap"),
+    ("the_dead_leave_the_total", "shm/toolkit_reap.cpp", "    recount(view, i, now_mono_ns);\n  }\n  reaped.permits",
+     "  }\n  reaped.permits", "reap"),
+    ("a_total_without_bound", "libclient/toolkit_enter.cpp", "while (seen < room)", "while (room != -1)", "enter"),
+    ("no_reserve", "libclient/toolkit_enter.cpp", "reserve < limit ? limit - reserve : 0", "limit", "enter"),
+    ("permits_stay_behind", "libclient/toolkit_bind.cpp", "permits = permits_of(resource, ended);", "permits = 0;",
+     "enter"),
+    ("carried_permits_without_end", "libclient/toolkit_enter.cpp",
+     "if (resource.carried.compare_exchange_weak(left, left - 1, kRelaxed)) return true;", "return true;", "enter"),
+    ("a_child_leaves_for_its_parent", "libclient/toolkit_bind.cpp",
+     "    r->binding.fetch_add(1, std::memory_order_release);\n  }\n}", "  }\n}", "enter"),
+    ("nobody_reaps_without_an_agent", "libclient/toolkit_enter.cpp",
+     "const Reaped reaped = reap_dead(at->toolkit, own_pid_namespace(), now);", "const Reaped reaped;", "enter"),
+    ("a_refused_guard_keeps_its_permit", "libclient/toolkit_guard.cpp",
+     "  (void)weir_leave(&guard.tenant);\n  (void)weir_leave(&guard.entry);\n}", "  (void)guard;\n}", "guard"),
+    ("a_late_guard_keeps_its_token", "libclient/toolkit_guard.cpp",
+     "if (ask.limit != nullptr) (void)weir_refund(ask.limit, tokens);", "", "guard"),
+    ("the_guard_probes_first", "libclient/toolkit_guard.cpp",
+     "if (breaker_refuses(*ask.resource)) return", "", "guard"),
+    ("a_dead_agent_sheds_for_ever", "libclient/toolkit_shed.cpp", " &&\n        !agent_gone(*resource)) {", ") {", "decide"),
     ("the_dead_hold_the_queue_up", "agent/mint/minter.cpp", "    limit.waiters.forget_client(client);\n", "", "waiters"),
 ]
 
@@ -94,7 +147,8 @@ MUTANTS = [
 def run(mutant, work):
     name, file, text, replacement, suite = mutant
     tree = os.path.join(work, name)
-    for folder in ("shm", "adaptive", "lease", "rules", "agent", "tests/unit/shm", "tests/unit/agent"):
+    for folder in ("shm", "adaptive", "lease", "rules", "agent", "libclient", "tests/unit/shm", "tests/unit/agent",
+                   "tests/unit/adaptive", "tests/unit/client"):
         shutil.copytree(os.path.join(ROOT, folder), os.path.join(tree, folder))
     path = os.path.join(tree, file)
     with open(path) as f:
@@ -105,7 +159,8 @@ def run(mutant, work):
         f.write(source.replace(text, replacement))
     binary = os.path.join(tree, "test")
     built = subprocess.run(
-        ["g++", "-std=c++20", "-O1", "-w", "-I", tree, *[os.path.join(tree, s) for s in SUITES[suite]],
+        ["g++", "-std=c++20", "-O1", "-w", "-I", tree, "-I", os.path.join(tree, "libclient/include"),
+         '-DWEIR_VERSION_TEXT="mutant"', *[os.path.join(tree, s) for s in SUITES[suite]],
          "-lgtest", "-lgtest_main", "-lpthread", "-o", binary],
         capture_output=True, text=True, check=False)
     if built.returncode != 0:

@@ -494,6 +494,36 @@ TEST_F(Toolkit, ABlindAgentShedsByItsBulkheadAndADeadOneNotAtAll) {
   EXPECT_TRUE(eventually([&] { return in_flight("db") == 6; }));
 }
 
+// ---- examples
+
+// A service in C, in C++ and in Python, against the same resource: each gets through, is broken off
+// by its failures in a row, and leaves nothing behind.
+TEST_F(Toolkit, TheExamplesProtectThemselves) {
+  ASSERT_TRUE(
+      serve("resources: [{name: orders, concurrency: {max: 2, tenants: [{name: gold, max: 1}]}, "
+            "breaker: {error_rate: 50%}, deadline: 1s}]\n"));
+  const std::vector<std::vector<std::string>> programs{
+      {WEIR_EXAMPLES_DIR "/service-c", "orders", "0.5"},
+      {WEIR_EXAMPLES_DIR "/service-cpp", "orders", "0.5"},
+      {"/usr/bin/python3", WEIR_SOURCE_DIR "/examples/service.py", "orders", "0.5"}};
+  for (const auto& words : programs) {
+    SpawnOptions spawn;
+    spawn.argv = words;
+    spawn.env = {{"WEIR_SOCKET", agent.socket()}, {"WEIR_LIBRARY", WEIR_LIBRARY_PATH}};
+    spawn.output = agent.dir() / "example.log";
+    const std::uint64_t before = resource("orders").succeeded_total();
+    Process program = Process::spawn(spawn);
+    EXPECT_EQ(program.exit_code(), 0) << read_text(spawn.output);
+    EXPECT_NE(read_text(spawn.output).find("answered="), std::string::npos)
+        << read_text(spawn.output);
+    // Python without ctypes, or none at all, says so by its exit code above.
+    EXPECT_TRUE(eventually([&] { return resource("orders").succeeded_total() > before + 20; }))
+        << words.front() << ": " << read_text(spawn.output);
+    EXPECT_TRUE(eventually([&] { return in_flight("orders") == 0; }));
+    EXPECT_GT(resource("orders").failed_total(), 0U);
+  }
+}
+
 // ---- sizes
 
 std::string many(int count) {

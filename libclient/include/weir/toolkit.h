@@ -50,7 +50,7 @@ typedef struct weir_resource weir_resource; /* opaque; lives as long as its clie
 typedef struct weir_feature weir_feature;   /* opaque; lives as long as its client */
 
 /* The resource or feature of that name (1..127 bytes). [setup] The same name gives the same handle.
- * WEIR_OK, WEIR_E_INVALID, WEIR_E_NO_MEMORY, WEIR_E_LIMIT (4096 resources, 1024 features). */
+ * WEIR_OK, WEIR_E_INVALID, WEIR_E_NO_MEMORY, WEIR_E_LIMIT (16384 resources, 1024 features). */
 WEIR_API weir_status weir_resource_get(weir_client *client, const char *name,
                                        weir_resource **resource);
 WEIR_API weir_status weir_feature_get(weir_client *client, const char *name,

@@ -78,6 +78,20 @@ TEST(ManPage, DocumentsEveryJsonKey) {
       EXPECT_TRUE(std::regex_search(page, std::regex{"\\b" + item.key() + "\\b"})) << item.key();
 }
 
+TEST(ManPage, DocumentsEveryFunctionOfTheToolkit) {
+  const std::string page = read_page("weir_toolkit.3");
+  std::ifstream file{std::string{WEIR_SOURCE_DIR} + "/libclient/include/weir/toolkit.h"};
+  std::ostringstream header;
+  header << file.rdbuf();
+  const std::string text = header.str();
+  const std::regex function{R"(WEIR_API \w+ (weir_\w+)\()"};
+  int count = 0;
+  for (std::sregex_iterator found{text.begin(), text.end(), function}, end; found != end;
+       ++found, ++count)
+    EXPECT_THAT(page, testing::HasSubstr((*found)[1].str() + "("));
+  EXPECT_GE(count, 20);
+}
+
 TEST(ManPage, DocumentsEveryExitCode) {
   const std::string page = read_page("weir.1");
 

@@ -171,6 +171,34 @@ TEST(Reap, TheSlotHasANewGenerationAfterwards) {
   EXPECT_EQ(dead.view.process(static_cast<std::uint32_t>(dead.slot)).owner.load(), owner);
 }
 
+// Two hear of one death, and the slower one comes when the slot, its cells and its probe are the
+// next process's.
+TEST(Reap, ALateReaperTouchesNothingOfTheNextOwner) {
+  Dead dead;
+  (void)dead.reap();
+  std::uint64_t owner = 0;
+  ASSERT_EQ(claim_process(dead.view, 4'000'000, 1, 1, kNow, &owner), dead.slot);
+  const auto slot = static_cast<std::uint32_t>(dead.slot);
+  const std::int32_t cell = claim_holder(dead.view, {slot, process_generation(owner), 1, 7});
+  ASSERT_GE(cell, 0);
+  HolderCell& holder = dead.view.holder(static_cast<std::uint32_t>(cell));
+  holder.stripe.store(adaptive::stripe_entered(holder.stripe.load(), 1));
+  dead.total().store(1);
+  const adaptive::BreakerWord probing =
+      adaptive::breaker_word({.state = adaptive::BreakerState::probing, .owner = slot + 1});
+  dead.view.counter(1).breaker.store(probing);
+
+  (void)dead.reap();
+
+  EXPECT_EQ(dead.view.counter(1).breaker.load(), probing);
+  EXPECT_NE(holder.claim.load(), 0U);
+  EXPECT_EQ(dead.total().load(), 1);
+  // A cell that an earlier process of the slot left behind, or somebody forged, is not this one's.
+  const HolderClaim forged{slot, process_generation(owner) + 5, 2, 7};
+  ASSERT_GE(claim_holder(dead.view, forged), 0);
+  EXPECT_EQ(reap_process(dead.view, slot, owner, kNow).cells, 1U);
+}
+
 TEST(Reap, AReaperThatDiedIsFollowedByTheNext) {
   Dead dead;
   dead.stripe().store(adaptive::stripe_entered(dead.stripe().load(), 2));
