@@ -17,7 +17,7 @@ namespace weir {
 // Parts of tenants included. An agent has room for as many as it was told to make; see its options.
 inline constexpr std::size_t kResourcesPerDomainMax = 16'384;
 inline constexpr std::size_t kResourcesPerDomainDefault = 512;
-inline constexpr std::size_t kTenantsMax = 64;              // of one resource
+inline constexpr std::size_t kTenantsMax = 64;  // of one resource
 inline constexpr std::size_t kDegradesPerDomainMax = 16;
 inline constexpr std::size_t kDegradeLevelsPerRuleMax = 8;
 inline constexpr std::size_t kFeaturesPerDomainMax = 128;
