@@ -101,8 +101,8 @@ TEST(ToolkitRules, ResourcesAreCountedWithTheirTenants) {
       parse("version: 1\n" + text +
             "  - {name: last, concurrency: {max: 2, tenants: [{name: t, max: 1}]}}\n");
   EXPECT_EQ(first_problem(result),
-            "rules.yaml:16386:12: more than 16384 resources, those of tenants included, in the domain "
-            "'default'");
+            "rules.yaml:16386:12: more than 16384 resources, those of tenants included, in the "
+            "domain 'default'");
 }
 
 TEST(ToolkitRules, TwentyThousandResourcesAreRefusedAndNotTaken) {
