@@ -52,6 +52,7 @@ struct weir_resource {
   // holds now; see carry_permits in toolkit_bind.cpp.
   std::atomic<std::uint64_t> carried_from{1};
   std::atomic<std::uint32_t> carried{0};
+  std::atomic<std::uint32_t> returned{0};     // permits that could not be given back yet
   std::atomic<bool> moving{false};            // between two bindings: nothing can be given back
   std::atomic<std::uint32_t> crowd_moves{0};  // under way: a signal handler of a mover is one more
   // Without a rule: retries of this process, in thousandths.
@@ -101,6 +102,9 @@ template <class Handle>
 
 // Takes the cells of the calling thread (or of the crowd) for this binding; false: none is left.
 bool take_cell(weir_resource& resource, std::uint32_t lane) noexcept;
+
+// Gives back what could not be while the resource moved. toolkit_enter.cpp.
+void settle_returns(weir_resource& resource) noexcept;
 
 // Is the agent gone, so that what it published last is void? Reads the clock now and then only: at
 // the 1st, 2nd, 4th … call under one heartbeat, and then at each 64th.

@@ -55,7 +55,7 @@ bool barrier_everywhere() noexcept {
 // Waits until no thread is in the middle of a move under the binding before this one. Bounded: this
 // may be a signal handler that interrupted such a move. -1: somebody is.
 bool moves_ended(const weir_resource& resource) noexcept {
-  constexpr int kYieldsMax = 1000;
+  constexpr int kYieldsMax = 5000;
   for (int i = 0; i < kYieldsMax; ++i) {
     bool busy = resource.crowd_moves.load(std::memory_order_seq_cst) != 0;
     for (const Held& held : resource.held)
@@ -189,13 +189,15 @@ void bind(weir_resource& resource, const Attachment& at, std::uint32_t index,
   resource.lane_stride.store(static_cast<std::uint32_t>(view.geometry().lane_stride()), kRelaxed);
   resource.cpus.store(view.geometry().cpus, kRelaxed);
   resource.heartbeat.store(&at.rules.header().heartbeat_mono_ns, kRelaxed);
-  if (!same) {
-    carry_permits(resource, permits);
-    // release: who sees the end of it sees the crowd's cell and what was carried.
-    resource.moving.store(false, std::memory_order_release);
-  }
+  if (!same) carry_permits(resource, permits);
   // Here, where there is time for it, so that the first call of each thread finds a place.
   if ((hot & (kToolConcurrency | kToolBreaker)) != 0) (void)take_cell_locked(resource, kCrowd);
+  if (!same) {
+    // seq_cst: who sees the end of it sees the crowd's cell and what was carried; and who does not
+    // has left a note of what to give back.
+    resource.moving.store(false, std::memory_order_seq_cst);
+    settle_returns(resource);
+  }
   resource.expected.store(hot, std::memory_order_release);
 }
 
@@ -320,6 +322,7 @@ void toolkit_after_fork(weir_client& client) noexcept {
     r->crowd_moves.store(0, kRelaxed);
     r->moving.store(false, kRelaxed);
     r->carried.store(0, kRelaxed);
+    r->returned.store(0, kRelaxed);
     r->carried_from.store(r->binding.load(kRelaxed) + 1, kRelaxed);
     r->binding.fetch_add(1, std::memory_order_release);
   }

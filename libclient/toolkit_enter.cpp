@@ -250,43 +250,68 @@ bool looks_now(const Held& held) noexcept { return (held.word.load(kRelaxed) & k
   return full(resource);
 }
 
+constexpr std::uint64_t kSomeEarlier = 0;  // no binding has this number
+
 // Gives back a permit that was entered under an earlier binding, if it came along to this one.
 // Entered in a parent of this process, or under counters from which nothing was carried: nothing.
 bool take_carried(weir_resource& resource, std::uint64_t binding) noexcept {
-  if (binding < resource.carried_from.load(kRelaxed)) return false;
+  if (binding != kSomeEarlier && binding < resource.carried_from.load(kRelaxed)) return false;
   std::uint32_t left = resource.carried.load(kRelaxed);
   while (left != 0)
     if (resource.carried.compare_exchange_weak(left, left - 1, kRelaxed)) return true;
   return false;
 }
 
+// False while the resource moves to other counters, when nothing can be given back.
+bool given_back(weir_resource& resource, std::uint64_t binding) noexcept {
+  const CrowdMove move(resource);
+  Held& crowd = resource.held[kCrowd];
+  const Place place = place_of(resource, crowd);
+  if (!place.has_cell || resource.moving.load(std::memory_order_seq_cst))
+    return binding != kSomeEarlier && binding < resource.carried_from.load(kRelaxed);
+  if (binding != place.binding && !take_carried(resource, binding)) return true;
+  move_crowd(place, crowd, false);
+  place.total().fetch_sub(1, std::memory_order_acq_rel);
+  return true;
+}
+
 // By a thread that has no stripe of this resource, or in the middle of its move, or for a permit of
 // an earlier binding: by the crowd's, which is there since before the first permit was given.
 [[gnu::noinline]] weir_status leave_otherwise(weir_resource& resource,
                                               std::uint64_t binding) noexcept {
-  const KeepErrno keep;
-  // While the resource moves to other counters nothing can be given back; that takes microseconds,
-  // and ends sooner than this unless the mover is stopped, or is what this handler interrupted.
-  constexpr int kYieldsMax = 1000;
+  // A move takes microseconds, unless the mover is stopped, or is what this handler interrupted.
+  constexpr int kYieldsMax = 100;
   for (int i = 0; i < kYieldsMax; ++i) {
-    {
-      const CrowdMove move(resource);
-      Held& crowd = resource.held[kCrowd];
-      const Place place = place_of(resource, crowd);
-      if (place.has_cell && !resource.moving.load(std::memory_order_acquire)) {
-        if (binding != place.binding && !take_carried(resource, binding)) return WEIR_OK;
-        move_crowd(place, crowd, false);
-        place.total().fetch_sub(1, std::memory_order_acq_rel);
-        return WEIR_OK;
-      }
-      if (binding < resource.carried_from.load(kRelaxed)) return WEIR_OK;
-    }
+    if (given_back(resource, binding)) return WEIR_OK;
+    const KeepErrno keep;
     ::sched_yield();
   }
+  // seq_cst: either the mover, who looks here after its end, sees this, or the look below its end.
+  resource.returned.fetch_add(1, std::memory_order_seq_cst);
+  settle_returns(resource);
   return WEIR_OK;
 }
 
 }  // namespace
+
+namespace weir::client {
+
+void settle_returns(weir_resource& resource) noexcept {
+  // Bounded: where no cell is left for the crowd, nothing can be given back at all.
+  constexpr int kTriesMax = 1000;
+  std::uint32_t left = resource.returned.load(std::memory_order_seq_cst);
+  for (int i = 0; left != 0 && i < kTriesMax; ++i) {
+    if (!resource.returned.compare_exchange_weak(left, left - 1)) continue;
+    if (!given_back(resource, kSomeEarlier)) {
+      resource.returned.fetch_add(1, std::memory_order_seq_cst);
+      // It moves again, and that mover settles; unless its end was in between.
+      if (resource.moving.load(std::memory_order_seq_cst)) return;
+    }
+    left = resource.returned.load(std::memory_order_seq_cst);
+  }
+}
+
+}  // namespace weir::client
 
 extern "C" {
 

@@ -2,8 +2,7 @@
 // still, and what must then hold.
 //
 // Tried with these protections taken out, each of which fails here: raise_total without its bound;
-// Toolkit::connection_ended and reap_dead doing nothing; breaker_abandon changing nothing;
-// expire_leases doing nothing; carry_permits carrying nothing; agent_gone always false.
+// carry_permits carrying nothing.
 #include <sched.h>
 #include <sys/mount.h>
 
