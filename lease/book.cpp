@@ -2,6 +2,8 @@
 #include "lease/book.h"
 
 #include <algorithm>
+#include <charconv>
+#include <utility>
 
 #include "lease/book_parts.h"
 #include "lease/random.h"
@@ -10,11 +12,17 @@ namespace weir::lease {
 namespace {
 
 constexpr std::uint64_t kSessionSalt = 0x7765697273657373ULL;
+// A session's lowest bits say where its holder is kept, so that a message finds it without a
+// search.
+constexpr std::uint64_t kHolderMask = (std::uint64_t{1} << 20) - 1;
 
 Terms smaller(const Terms& a, const Terms& b) noexcept {
   return {std::min(a.rate, b.rate), std::min(a.burst, b.burst), std::min(a.tail_rate, b.tail_rate),
           std::min(a.tail_burst, b.tail_burst)};
 }
+
+// Of those behind the last one, before a search.
+constexpr std::size_t kRowsLookedAt = 8;
 
 bool sane(const Terms& terms) noexcept {
   const auto fits = [](Micro value) { return value >= 0 && value <= kMicroMax; };
@@ -23,10 +31,17 @@ bool sane(const Terms& terms) noexcept {
 
 }  // namespace
 
+// No host's name has such a character.
+constexpr char kMark = '\x1f';
+
+Identity mark_of(const Identity& identity, SessionId session) {
+  return {identity.host + kMark + std::to_string(session), identity.agent_epoch};
+}
+
 Book::Book(BookOptions options, TimeNs now_ns) : options_(std::move(options)) {
   learning_ = options_.learn;
   for (const Identity& identity : options_.known)
-    awaited_[identity] = true;
+    take_known(identity);
   // A lease granted the instant before we started, and after it its tail, must have ended when
   // learning ends, whichever clock they are judged by.
   const TimeNs leases_ns = lengthened(lengthened(options_.ttl_ns)) + lengthened(options_.tail_ns);
@@ -48,9 +63,14 @@ TimeNs Book::refresh_ns() const noexcept {
 }
 TimeNs Book::ttl_ns() const noexcept { return std::max(options_.ttl_ns, 3 * refresh_ns()); }
 
+const Book::Holder* Book::find(SessionId session) const {
+  const std::uint64_t index = session & kHolderMask;
+  if (index >= holders_.size() || session == 0 || holders_[index].session != session)
+    return nullptr;
+  return &holders_[index];
+}
 Book::Holder* Book::find(SessionId session) {
-  const auto found = sessions_.find(session);
-  return found == sessions_.end() ? nullptr : &holders_[found->second];
+  return const_cast<Holder*>(std::as_const(*this).find(session));
 }
 
 std::uint32_t Book::make_holder(const Hello& hello) {
@@ -79,7 +99,14 @@ std::optional<Book::Greeting> Book::hello(const Hello& hello, TimeNs now_ns) {
   const Identity identity{hello.host, hello.agent_epoch};
   const auto found = identities_.find(identity);
   if (found == identities_.end()) {
+    const auto mark = marks_.find(identity);
+    if (mark != marks_.end() && mark->second != hello.prev_session) {
+      // Before us it was succeeded by somebody with its name, who has not spoken yet.
+      welcome.new_identity = true;
+      return greeting;
+    }
     if (identities_.size() >= options_.hosts_max) return std::nullopt;
+    if (free_holders_.empty() && holders_.size() > kHolderMask) return std::nullopt;
     Holder& holder = holders_[make_holder(hello)];
     holder.origin = hello.prev_session;
     holder.confirmed = hello.prev_session;  // which it says again if this welcome is lost
@@ -91,6 +118,11 @@ std::optional<Book::Greeting> Book::hello(const Hello& hello, TimeNs now_ns) {
     if (!holder.disbelieved || mutants.unproved_spoke) awaited_.erase(identity);
     welcome.session = holder.session;
     ends_.emplace(holder.end_ns, identities_[identity]);
+    if (mark != marks_.end()) {
+      holder.marked = mark->second;
+      marks_.erase(mark);
+    }
+    if (hello.prev_session != 0) mark_session(holder, greeting);
     rescale(now_ns);
     if (all_have_spoken()) end_learning(now_ns);
   } else {
@@ -108,11 +140,10 @@ std::optional<Book::Greeting> Book::hello(const Hello& hello, TimeNs now_ns) {
       await_twin(holder);
       return greeting;
     }
-    settle_offers(holder,
-                  hello.prev_session == holder.session && hello.accepted_seq == holder.offered_seq,
-                  now_ns);
-    resume_claims(holder, hello, welcome, now_ns);
+    note_claims(holder, hello, welcome);
+    if (mutants.hasty_hello) resume(holder, now_ns);
     open_session(holder, hello, now_ns);
+    mark_session(holder, greeting);
     welcome.session = holder.session;
     // As long as no request shows that a welcome has left, the storing may have failed.
     greeting.remember = !holder.remembered;
@@ -127,17 +158,37 @@ void Book::await_twin(const Holder& holder) {
   if (learning_ && !mutants.twins_spoke) awaited_[holder.id] = true;
 }
 
+void Book::take_known(const Identity& identity) {
+  const std::size_t at = identity.host.rfind(kMark);
+  if (at == std::string::npos) {
+    awaited_[identity] = true;
+    return;
+  }
+  const std::string number = identity.host.substr(at + 1);
+  SessionId session = 0;
+  std::from_chars(number.data(), number.data() + number.size(), session);
+  marks_[{identity.host.substr(0, at), identity.agent_epoch}] = session;
+}
+
+// Most often it is the host itself that has come back. But it may be a copy that takes its place,
+// and then the host goes on with what it holds until it is heard. We would find that out; the
+// next server, to which the host may speak first, could not.
+void Book::mark_session(Holder& holder, Greeting& greeting) {
+  if (mutants.no_marks) return;
+  if (holder.marked != 0) greeting.unmark = mark_of(holder.id, holder.marked);
+  holder.marked = holder.session;
+  greeting.mark = mark_of(holder.id, holder.marked);
+}
+
 bool Book::all_have_spoken() const noexcept {
   return learning_ && !options_.known.empty() && (awaited_.empty() || mutants.hasty_learning);
 }
 
 void Book::open_session(Holder& holder, const Hello& hello, TimeNs now_ns) {
-  const auto index = identities_.at(holder.id);
-  sessions_.erase(holder.session);
+  const auto index = static_cast<std::uint64_t>(&holder - holders_.data());
   do {
-    holder.session = mix(options_.epoch ^ kSessionSalt, ++sessions_made_);
-  } while (holder.session == 0 || sessions_.contains(holder.session));
-  sessions_[holder.session] = index;
+    holder.session = (mix(options_.epoch ^ kSessionSalt, ++sessions_made_) & ~kHolderMask) | index;
+  } while (holder.session == 0);
   holder.hello_no = hello.hello_no;
   holder.last_seq = holder.offered_seq = 0;
   holder.session_start_ns = holder.heard_ns = now_ns;
@@ -177,27 +228,49 @@ void Book::learn_claims(Holder& holder, const Hello& hello, Welcome& welcome) {
 }
 
 // A host that is known says what it still holds; what it does not name it has dropped. One that
-// names more than it was left with is a copy from before that, and must drop it.
-void Book::resume_claims(Holder& holder, const Hello& hello, Welcome& welcome, TimeNs now_ns) {
-  std::unordered_map<LimitId, const Terms*> claimed;
+// names more than it was left with is a copy from before that, and must drop it. None of it counts
+// before the host has heard our welcome: a server that cannot store a hello has not heard it.
+void Book::note_claims(Holder& holder, const Hello& hello, Welcome& welcome) {
+  holder.resuming = true;
+  // A session in which nothing was asked says nothing of what was offered before it.
+  if (hello.prev_session == holder.confirmed)
+    holder.took_offer = hello.accepted_seq == holder.confirmed_offer;
+  holder.claims = hello.claims;
   for (const Claim& claim : hello.claims) {
-    claimed[claim.limit] = &claim.terms;
-    if (!holder.by_id.contains(claim.limit)) welcome.withdraw.push_back(claim.limit);
-  }
-  for (Row& row : holder.rows) {
-    const auto found = claimed.find(row.id);
-    Terms claim = found == claimed.end() ? Terms{} : *found->second;
-    // What ended here while the hello was on its way has ended there as well.
-    if (!holder.live) claim.rate = claim.burst = 0;
-    const Terms left = mutants.resume_whole ? claim : smaller(row.held, claim);
-    if (left != claim) welcome.withdraw.push_back(row.id);
-    set_held(row, left, now_ns);
+    const auto found = holder.by_id.find(claim.limit);
+    if (found == holder.by_id.end()) {
+      welcome.withdraw.push_back(claim.limit);
+      continue;
+    }
+    const Row& row = holder.rows[found->second];
+    const Terms& held = row.offered && holder.took_offer ? row.next : row.held;
+    if (smaller(held, claim.terms) != claim.terms && !mutants.resume_whole)
+      welcome.withdraw.push_back(claim.limit);
   }
 }
 
+void Book::resume(Holder& holder, TimeNs now_ns) {
+  if (!std::exchange(holder.resuming, false)) return;
+  settle_offers(holder, holder.took_offer, now_ns);
+  std::unordered_map<LimitId, const Terms*> claimed;
+  for (const Claim& claim : holder.claims)
+    claimed[claim.limit] = &claim.terms;
+  for (Row& row : holder.rows) {
+    const auto found = claimed.find(row.id);
+    const Terms claim = found == claimed.end() ? Terms{} : *found->second;
+    set_held(row, mutants.resume_whole ? claim : smaller(row.held, claim), now_ns);
+  }
+  holder.claims.clear();
+}
+
 Book::Row* Book::row_of(Holder& holder, LimitId limit, std::size_t& cursor) {
-  // Hosts name their limits in the same order each time.
-  if (cursor < holder.rows.size() && holder.rows[cursor].id == limit) return &holder.rows[cursor++];
+  // Hosts name their limits in the same order each time, and leave some out.
+  const std::size_t end = std::min(holder.rows.size(), cursor + kRowsLookedAt);
+  for (std::size_t at = cursor; at < end; ++at)
+    if (holder.rows[at].id == limit) {
+      cursor = at + 1;
+      return &holder.rows[at];
+    }
   const auto found = holder.by_id.find(limit);
   if (found != holder.by_id.end()) {
     cursor = found->second + 1;
@@ -245,6 +318,7 @@ const Answer* Book::request(const Request& request, TimeNs now_ns) {
     return &holder->answer;
   const bool again = mutants.repeat_decides && request.seq == holder->last_seq;
   if (request.seq != holder->last_seq + 1 && !again && !mutants.any_order) return nullptr;
+  resume(*holder, now_ns);
   settle_offers(*holder, request.accepted_seq == holder->offered_seq && holder->offered_seq != 0,
                 now_ns);
   holder->last_seq = request.seq;
@@ -264,7 +338,7 @@ const Answer* Book::request(const Request& request, TimeNs now_ns) {
     if (Row* row = row_of(*holder, want.limit, cursor)) take_want(*holder, *row, want, now_ns);
 
   Answer& answer = open_answer(*holder, request.seq, now_ns);
-  holder->offered_seq = request.seq;
+  holder->offered_seq = holder->confirmed_offer = request.seq;
   for (Row& row : holder->rows)
     decide(*holder, row, now_ns);
   return &answer;
@@ -276,6 +350,7 @@ const Answer* Book::busy(const Request& request, TimeNs now_ns) {
   if (request.seq == holder->last_seq && request.seq != 0) return &holder->answer;
   if (request.seq != holder->last_seq + 1 || !holder->live) return nullptr;
   // What was offered stays counted until the next request that is looked at.
+  resume(*holder, now_ns);
   settle_offers(*holder, request.accepted_seq == holder->offered_seq && holder->offered_seq != 0,
                 now_ns);
   holder->last_seq = request.seq;

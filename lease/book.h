@@ -35,6 +35,12 @@ struct Identity {
   auto operator<=>(const Identity&) const = default;
 };
 
+// What a server remembers beside an identity whose host has come back with a new session: which
+// one. A copy of the host knows older ones alone, and the next server tells it by that. It is
+// written as an identity of its own, which nobody ever says hello by.
+Identity mark_of(const Identity& identity, SessionId session);
+inline constexpr std::size_t kMarkBytesMax = 21;  // that it is longer than the host's name
+
 // A keyed hash over everything that it is given. A claim is believed only with the right one.
 using Prove = std::function<std::uint64_t(const Identity&, LimitId, const Terms&)>;
 
@@ -85,6 +91,9 @@ struct BookMutants {
   bool early_tokens = false;      // hand tokens out as soon as learning has begun
   bool unproved_spoke = false;    // a host whose claims were not believed has said what it holds
   bool twins_spoke = false;       // one of several copies of a host has spoken for all of them
+  bool no_marks = false;          // tell the next server nothing of newer sessions
+  bool hasty_hello = false;       // go by a hello whose welcome may never arrive
+  bool light_fills = false;       // tokens on their way need no room
   bool no_pokes = false;          // nobody is asked to come before its time
 };
 
@@ -109,6 +118,8 @@ class Book {
   struct Greeting {
     Welcome welcome;
     bool remember = false;  // a new identity: store it before the answer leaves
+    // The same for this mark, in place of that one.
+    std::optional<Identity> mark, unmark;
   };
   // Nothing when the hello is older than one that was heard, or there is no room.
   std::optional<Greeting> hello(const Hello& hello, TimeNs now_ns);
@@ -119,7 +130,7 @@ class Book {
   const Answer* busy(const Request& request, TimeNs now_ns);
   void ack(const Ack& ack, TimeNs now_ns);
   void goodbye(const Goodbye& goodbye, TimeNs now_ns);
-  bool knows(SessionId session) const { return sessions_.contains(session); }
+  bool knows(SessionId session) const { return find(session) != nullptr; }
 
   struct Due {
     std::vector<SessionId> poke;
@@ -162,6 +173,15 @@ class Book {
   std::vector<LimitReport> limits(TimeNs now_ns) const;
   std::vector<HostReport> hosts_of(LimitId limit) const;
 
+  // The same for a judge who looks after every message, and so without a text or an allocation.
+  struct Sums {
+    LimitId id = 0;
+    Micro rate = 0, burst = 0;
+    Micro leased_rate = 0, leased_burst = 0;
+    Micro server_rate = 0, server_burst = 0;
+  };
+  void sums(std::vector<Sums>& sums) const;
+
   // For tests and the simulator: what may be held now, the server's own part included, of rate and
   // of burst. Never above the limit's unless that was lowered a moment ago.
   std::pair<Micro, Micro> counted(LimitId limit) const;
@@ -178,10 +198,14 @@ class Book {
   using Limits = std::vector<LimitState>;
 
   Holder* find(SessionId session);
+  const Holder* find(SessionId session) const;
   std::uint32_t make_holder(const Hello& hello);
   void learn_claims(Holder& holder, const Hello& hello, Welcome& welcome);
-  void resume_claims(Holder& holder, const Hello& hello, Welcome& welcome, TimeNs now_ns);
+  void resume(Holder& holder, TimeNs now_ns);
   void await_twin(const Holder& holder);
+  void take_known(const Identity& identity);
+  void mark_session(Holder& holder, Greeting& greeting);
+  void note_claims(Holder& holder, const Hello& hello, Welcome& welcome);
   bool all_have_spoken() const noexcept;
   void open_session(Holder& holder, const Hello& hello, TimeNs now_ns);
   Row* row_of(Holder& holder, LimitId limit, std::size_t& cursor);
@@ -229,11 +253,12 @@ class Book {
   std::vector<Holder> holders_;
   std::vector<std::uint32_t> free_holders_;
   std::map<Identity, std::uint32_t> identities_;
-  std::unordered_map<SessionId, std::uint32_t> sessions_;
   std::multimap<TimeNs, std::uint32_t> ends_;  // of leases and tails: one entry a holder
   std::vector<std::uint32_t> gone_;            // said goodbye
   std::vector<std::uint32_t> attention_;       // limits that poll() must look at
   std::map<Identity, bool> awaited_;           // known before, not yet heard
+  std::vector<Identity> missing_;              // were not heard in all of the learning
+  std::map<Identity, SessionId> marks_;        // of those known before, where there is one
   std::size_t live_ = 0;
   std::uint64_t sessions_made_ = 0;
   TimeNs fence_ns_ = kNever;

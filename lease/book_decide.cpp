@@ -53,7 +53,9 @@ void Book::recount(Row& row, TimeNs now_ns) {
     burst = row.next.burst;
   } else if (row.offered) {
     rate = std::max({rate, row.next.rate, row.next.tail_rate});
-    burst = std::max({burst, row.next.burst, row.next.tail_burst});
+    // Tokens on their way may come upon a bucket that is still full.
+    const Micro fill = mutants.light_fills ? 0 : row.fill_next;
+    burst = std::max({burst + fill, row.next.burst, row.next.tail_burst});
   }
   const Micro more_rate = rate - row.counted_rate;
   const Micro more_burst = burst - row.counted_burst;
@@ -327,6 +329,7 @@ bool Book::worth_telling(const Row& row, const Terms& terms) const {
   if (limit.total_rate > limit.rate || limit.total_burst > limit.burst) return true;
   if (terms.burst != held.burst && (terms.burst < row.need || held.burst < row.need)) return true;
   const bool contended = limit.fair.want_total() > limit.fair.capacity();
+  if (limit.lacking > 0 && held.rate - terms.rate > limit.lacking / kGiversMost) return true;
   const Micro step = contended ? held.rate / 512 : held.rate / 16;
   if (terms.rate > held.rate + step || terms.rate < held.rate - (contended ? step : 2 * step))
     return true;

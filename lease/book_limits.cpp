@@ -168,7 +168,7 @@ std::vector<Book::LimitReport> Book::limits(TimeNs now_ns) const {
     report.leased_burst = limit.leaf() ? limit.host_burst : limit.total_burst;
     report.server_rate = limit.server_rate;
     report.server_burst = limit.server_burst;
-    report.server_level = server_level(limit.id, now_ns);
+    report.server_level = limit.level_at(now_ns);
     report.want_total = limit.fair.want_total();
     report.hosts = static_cast<std::uint32_t>(limit.members.size());
     report.waiting = static_cast<std::uint32_t>(limit.turns.size());
@@ -177,6 +177,17 @@ std::vector<Book::LimitReport> Book::limits(TimeNs now_ns) const {
     reports.push_back(std::move(report));
   }
   return reports;
+}
+
+void Book::sums(std::vector<Sums>& sums) const {
+  sums.clear();
+  for (const LimitState& limit : limits_) {
+    if (!limit.active) continue;
+    sums.push_back({limit.id, limit.rate, limit.burst,
+                    limit.leaf() ? limit.host_rate : limit.total_rate,
+                    limit.leaf() ? limit.host_burst : limit.total_burst, limit.server_rate,
+                    limit.server_burst});
+  }
 }
 
 std::vector<Book::HostReport> Book::hosts_of(LimitId id) const {
@@ -215,14 +226,7 @@ std::pair<Micro, Micro> Book::counted(LimitId id) const {
 Micro Book::server_level(LimitId id, TimeNs now_ns) const {
   const auto found = limit_index_.find(id);
   if (found == limit_index_.end()) return 0;
-  LimitState copy;
-  const LimitState& limit = limits_[found->second];
-  copy.server_rate = limit.server_rate;
-  copy.server_burst = limit.server_burst;
-  copy.level = limit.level;
-  copy.level_ns = limit.level_ns;
-  copy.settle(now_ns);
-  return copy.level;
+  return limits_[found->second].level_at(now_ns);
 }
 
 }  // namespace weir::lease

@@ -5,6 +5,9 @@
 
 namespace weir::lease {
 
+// So many at most are asked for what a small host lacks.
+inline constexpr Micro kGiversMost = 16;
+
 struct Book::Row {
   LimitId id = 0;
   std::uint32_t limit = kNone;
@@ -38,8 +41,14 @@ struct Book::Holder {
   bool used = false;
   bool live = false;  // false: only tails are left
   SessionId session = 0;
-  SessionId origin = 0;      // before it met this server
-  SessionId confirmed = 0;   // the session in which the host was heard last
+  SessionId origin = 0;               // before it met this server
+  SessionId confirmed = 0;            // the session in which the host was heard last
+  std::uint64_t confirmed_offer = 0;  // in that session, last
+  SessionId marked = 0;               // which is remembered for the next server; 0: none
+  // What its hello said, until a request shows that its welcome has arrived.
+  bool resuming = false;
+  bool took_offer = false;
+  std::vector<Claim> claims;
   bool remembered = false;   // it has been answered, so it was stored before
   bool disbelieved = false;  // what it said of its claims is not what it holds
   std::uint64_t hello_no = 0;

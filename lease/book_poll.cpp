@@ -32,6 +32,8 @@ void Book::poll(TimeNs now_ns, Due& due) {
   }
   for (const std::uint32_t index : std::exchange(gone_, {}))
     forget(index, &due);
+  for (Identity& identity : std::exchange(missing_, {}))
+    due.forgotten.push_back(std::move(identity));
   while (!ends_.empty() && ends_.begin()->first <= now_ns) {
     const std::uint32_t index = ends_.begin()->second;
     ends_.erase(ends_.begin());
@@ -89,7 +91,7 @@ void Book::expire(Holder& holder, TimeNs now_ns, Due& due) {
   }
   holder.offered_rows.clear();
   // An answer that was offered and not confirmed can still be accepted: its seq must not match.
-  holder.offered_seq = 0;
+  holder.offered_seq = holder.confirmed_offer = 0;
   (void)tails;
   holder.end_ns =
       now_ns + (mutants.no_server_lengthening ? options_.tail_ns : lengthened(options_.tail_ns));
@@ -118,9 +120,10 @@ void Book::forget(std::uint32_t index, Due* due) {
   if (!holder.used) return;
   const TimeNs now_ns = std::max(holder.heard_ns, holder.end_ns);
   drop_rows(holder, now_ns);
-  sessions_.erase(holder.session);
   identities_.erase(holder.id);
   if (due != nullptr) due->forgotten.push_back(holder.id);
+  if (due != nullptr && holder.marked != 0)
+    due->forgotten.push_back(mark_of(holder.id, holder.marked));
   holder = Holder{};
   --live_;
   rescale(now_ns);
@@ -228,6 +231,7 @@ void Book::serve_turns(LimitState& limit, TimeNs now_ns, Due& due) {
 }
 
 void Book::poke_short(LimitState& limit, TimeNs now_ns, Due& due) {
+  limit.lacking = 0;
   if (limit.short_.empty() || !limit.leaf()) return;
   std::size_t left = std::min(limit.short_.size(), kPokesAtOnce);
   bool starving = false;
@@ -255,6 +259,7 @@ void Book::poke_short(LimitState& limit, TimeNs now_ns, Due& due) {
       continue;
     }
     starving = starving || (!worth && lacking > 0) || (lacks_burst && !burst_free);
+    if (!worth && lacking > share / kUnevenPart) limit.lacking += lacking;
     limit.short_.emplace_back(at, index);
   }
   if (starving) poke_over(limit, now_ns, due);
@@ -276,9 +281,11 @@ void Book::poke_uneven(LimitState& limit, TimeNs now_ns, Due& due) {
   for (const auto& [at, index] : limit.members) {
     Row& row = row_at({at, index});
     if (row.slot == kNone || row.token_mode) continue;
+    const Micro small = limit.rate / 1000;
+    if (row.fair.want - row.counted_rate <= small) continue;  // nor is its share larger
     const Micro share = limit.fair.share(row.slot);
     const Micro under = share - row.counted_rate;
-    if (under <= share / kUnevenPart || under <= limit.rate / 1000) continue;
+    if (under <= share / kUnevenPart || under <= small) continue;
     limit.uneven = true;
     if (free < under / 2 || pokes >= kPokesAtOnce) {
       lacking = true;
@@ -299,13 +306,18 @@ void Book::poke_over(LimitState& limit, TimeNs now_ns, Due& due) {
   if (now_ns - limit.scanned_ns < scan_gap_ns(limit)) return;
   limit.scanned_ns = now_ns;
   std::size_t pokes = 0;
+  // For a small host's sake many large ones each have a little to give.
+  const Micro fine = limit.lacking > 0 ? limit.lacking / kGiversMost + 1 : kMicroMax;
   const auto scan = [&](const LimitState& of) {
     for (const auto& [at, index] : of.members) {
       if (pokes >= kPokesAtOnce) return;
       Row& row = row_at({at, index});
-      const Micro share = row.slot == kNone ? 0 : of.fair.share(row.slot);
+      // Who holds too little to be over needs no closer look.
+      const Micro least = std::min(of.rate / 1000, fine);
+      const Micro share =
+          row.slot == kNone || row.counted_rate <= least ? 0 : of.fair.share(row.slot);
       const Micro over = row.counted_rate - share;
-      const bool rate_over = over > share / 64 && over > of.rate / 1000;
+      const bool rate_over = over > least && (over > fine || over > share / 64);
       const bool burst_over =
           (of.head_need > 0 || !of.short_.empty()) && row.counted_burst > kToken && row.need == 0;
       if ((rate_over || burst_over) && poke(holders_[at], now_ns, due)) ++pokes;
@@ -321,6 +333,12 @@ void Book::poke_over(LimitState& limit, TimeNs now_ns, Due& due) {
 void Book::end_learning(TimeNs now_ns) {
   learning_ = false;
   learning_end_ns_ = std::min(learning_end_ns_, now_ns);
+  // Whoever has not come by now holds nothing any more.
+  for (const auto& [identity, known] : awaited_)
+    if (!identities_.contains(identity)) missing_.push_back(identity);
+  for (const auto& [identity, session] : marks_)
+    missing_.push_back(mark_of(identity, session));
+  marks_.clear();
   awaited_.clear();
   for (std::uint32_t index = 0; index < limits_.size(); ++index) {
     if (!limits_[index].active) continue;

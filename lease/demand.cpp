@@ -50,8 +50,8 @@ bool Demand::unlikely(const Window& now, const Window& before) noexcept {
   const double part = static_cast<double>(now.length_ns) /
                       static_cast<double>(std::max<TimeNs>(1, before.length_ns));
   const double expected = static_cast<double>(before.count) * part;
-  const double off = static_cast<double>(now.count) - expected;
-  return std::abs(off) > kUnlikely * std::sqrt(expected * (1 + part)) + kFewEvents;
+  const double off = std::abs(static_cast<double>(now.count) - expected) - kFewEvents;
+  return off > 0 && off * off > kUnlikely * kUnlikely * expected * (1 + part);
 }
 
 void Demand::close_window(TimeNs now_ns) noexcept {
@@ -67,8 +67,12 @@ void Demand::close_window(TimeNs now_ns) noexcept {
   windows_[newest_] = window;
   filled_ = std::min(filled_ + 1, kWindowsMost);
   window_ns_ = std::min(kWindowNs, 2 * window_ns_);
+  const Window all = sum(0, filled_);
+  Window now;
   for (std::size_t last = 1; last < filled_; last *= 2) {
-    if (!unlikely(sum(0, last), sum(last, filled_))) continue;
+    const Window more = sum(last / 2, last);
+    now = {now.count + more.count, now.length_ns + more.length_ns};
+    if (!unlikely(now, {all.count - now.count, all.length_ns - now.length_ns})) continue;
     filled_ = last;  // what was before says nothing about now
     jumped_ = true;
     mixed_ = last == 1;

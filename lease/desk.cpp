@@ -271,7 +271,15 @@ std::optional<Ack> Desk::on_answer(const Answer& answer, TimeNs now_ns) {
     longer_ = true;
     if (options_.tell_longer) change(slot);
   }
+  // Servers name limits in the order in which they were told of them, which is mostly ours.
+  std::size_t cursor = 0;
   for (const Grant& grant : answer.grants) {
+    while (cursor < slots_.size() && rows_[slots_[cursor]].id != grant.limit)
+      ++cursor;
+    if (cursor < slots_.size()) {
+      take_grant(slots_[cursor++], grant, end_ns, now_ns);
+      continue;
+    }
     const auto found = index_.find(grant.limit);
     if (found != index_.end()) take_grant(found->second, grant, end_ns, now_ns);
   }

@@ -46,9 +46,12 @@ void Desk::observe(std::uint32_t slot, const Usage& usage, TimeNs now_ns) {
 
   if (row.state == LeaseState::live && !mutants.no_spend_bound) {
     const auto fresh = usage.minted_total - std::min(row.minted_base, usage.minted_total);
-    const Micro most =
-        row.credit + row.terms.burst + minted(row.terms.rate, lengthened(ttl_ns_)) + 2 * kToken;
-    if (!row.runaway && fresh > static_cast<std::uint64_t>(most / kToken)) {
+    const Micro most = row.credit + row.terms.burst + 2 * kToken;
+    const auto beyond = [&](Micro bound) {
+      return fresh > static_cast<std::uint64_t>(bound / kToken);
+    };
+    if (!row.runaway && beyond(most) &&
+        beyond(most + minted(row.terms.rate, lengthened(ttl_ns_)))) {
       row.runaway = true;
       ++counts_.clock_runaway_total;
       change(slot);
@@ -68,14 +71,18 @@ void Desk::check_early(Row& row, TimeNs now_ns) {
   const Micro told = row.told.rate;
   const Micro want = row.want;
   // Few events count for less: a mean of them moves by itself.
-  const auto chance = static_cast<Micro>(
-      std::sqrt(static_cast<double>(std::max(want, told)) * static_cast<double>(kToken)));
-  const bool more = want > told + told / kNewsUpPart + chance / 2 && want > row.terms.rate;
+  const auto chance = [&] {
+    return static_cast<Micro>(
+        std::sqrt(static_cast<double>(std::max(want, told)) * static_cast<double>(kToken)));
+  };
+  const bool more = want > row.terms.rate && want > told + told / kNewsUpPart &&
+                    want > told + told / kNewsUpPart + chance() / 2;
   const bool needed =
       row.need > 0 && row.told.need == 0 && row.terms.burst < static_cast<Micro>(row.need) * kToken;
   if (more || needed)
     early_at_ns_ = std::min(early_at_ns_, early_sent_ns_ + options_.early_gap_ns);
-  else if (want < told / 100 * kNewsDownPercent - chance && row.terms.rate > want)
+  else if (row.terms.rate > want && want < told / 100 * kNewsDownPercent &&
+           want < told / 100 * kNewsDownPercent - chance())
     early_at_ns_ = std::min(early_at_ns_, early_sent_ns_ + kDownGapNs);
 }
 

@@ -82,6 +82,7 @@ struct LimitState {
   std::vector<std::pair<std::uint32_t, std::uint32_t>> dirty;    // wants not yet in `fair`
   std::deque<std::pair<std::uint32_t, std::uint32_t>> turns;     // wait for tokens
   std::deque<std::pair<std::uint32_t, std::uint32_t>> short_;    // got less than their target
+  Micro lacking = 0;         // what those lack who are far below their shares
   TimeNs turn_since_ns = 0;  // since when the first has been asked to come
   TimeNs flushed_ns = 0;
   TimeNs scanned_ns = 0;
@@ -109,11 +110,16 @@ struct LimitState {
     const Micro most = burst - burst_unleased();
     return most - most % kToken;
   }
+  Micro minted_since(TimeNs now_ns) const noexcept {
+    return minted(server_rate - mul_div(server_rate, margin_ppm, 1'000'000), now_ns - level_ns);
+  }
+  Micro level_at(TimeNs now_ns) const noexcept {
+    return now_ns <= level_ns ? level : std::min(server_burst, level + minted_since(now_ns));
+  }
   // Mints into the server's bucket up to now.
   void settle(TimeNs now_ns) noexcept {
     if (now_ns <= level_ns) return;
-    const Micro more =
-        minted(server_rate - mul_div(server_rate, margin_ppm, 1'000'000), now_ns - level_ns);
+    const Micro more = minted_since(now_ns);
     // What is not yet a micro-token stays in the time.
     if (more == 0 && server_rate > 0) return;
     level = std::min(server_burst, level + more);

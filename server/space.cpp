@@ -177,6 +177,11 @@ Space::Greeted Space::greet(Session& session, const lease::Hello& hello, TimeNs 
     store_.remember(rule_.name, session.identity);
     if (learning_) heard_.insert(session.identity);
   }
+  if (greeting->mark) {
+    store_.remember(rule_.name, *greeting->mark);
+    if (learning_) heard_.insert(*greeting->mark);
+  }
+  if (greeting->unmark) store_.forget(rule_.name, *greeting->unmark);
   Session*& place = by_identity_[session.identity];
   if (place != nullptr && place != &session) {
     ++counts_.replaced_total;

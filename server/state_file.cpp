@@ -14,7 +14,7 @@ namespace {
 constexpr std::size_t kRecordHeadBytes = 8;
 constexpr std::size_t kPayloadFixedBytes = 1 + 8 + 1;
 constexpr std::size_t kPayloadBytesMax =
-    kPayloadFixedBytes + kNamespaceNameBytesMax + kHostNameBytesMax;
+    kPayloadFixedBytes + kNamespaceNameBytesMax + kHostNameBytesMax + lease::kMarkBytesMax;
 constexpr char kMet = 'm';
 constexpr char kForgotten = 'f';
 constexpr char kWhole = 'w';  // without a host, as is the next

@@ -17,11 +17,13 @@ class Clock {
 
   TimeNs local(TimeNs true_ns) const noexcept {
     const TimeNs passed_ns = true_ns - true_ns_;
+    if (ppm_ == 0) return local_ns_ + passed_ns;
     return local_ns_ + passed_ns + passed_ns * ppm_ / kMillion;
   }
 
   // The first instant of true time at which the clock shows `local_ns` or more.
   TimeNs when(TimeNs local_ns) const noexcept {
+    if (ppm_ == 0) return true_ns_ + (local_ns - local_ns_);
     const auto passed = static_cast<Wide>(local_ns - local_ns_) * kMillion / (kMillion + ppm_);
     TimeNs at_ns = true_ns_ + static_cast<TimeNs>(passed) - 2;
     while (local(at_ns) < local_ns)

@@ -64,9 +64,11 @@ void Host::new_desk(std::uint64_t seed, TimeNs now_ns) {
 
 // What the rules file says of a limit without a server.
 void Host::set_fallback(std::uint32_t limit) {
+  set_fallback(limit, desk_ ? desk_->view(limit).hosts : 0);
+}
+void Host::set_fallback(std::uint32_t limit, std::uint32_t hosts_known) {
   const lease::LimitConfig& config = (*watches_)[limit].config;
-  std::int64_t hosts = options_.hosts;
-  if (desk_ && desk_->view(limit).hosts > 0) hosts = desk_->view(limit).hosts;
+  const std::int64_t hosts = hosts_known > 0 ? hosts_known : options_.hosts;
   const bool each = config.threshold == lease::Threshold::per_host;
   rows_[limit].set_fallback(options_.fallback, each ? config.rate : config.rate / hosts,
                             each ? config.burst : std::max(lease::kToken, config.burst / hosts));
@@ -80,8 +82,9 @@ void Host::apply(TimeNs now_ns) {
       Row& row = rows_[change.slot];
       row.advance(now_ns, clock, true, (*watches_)[change.slot].log);
       if (change.drain) desk_->drained(change.slot, row.drain(), clock.local(now_ns));
-      set_fallback(change.slot);
-      row.set_terms(desk_->view(change.slot));
+      const lease::LeaseView view = desk_->view(change.slot);
+      set_fallback(change.slot, view.hosts);
+      row.set_terms(view);
       if (change.fill > 0) row.fill(change.fill);
       update_held(change.slot, now_ns);
       news_ns_[change.slot] =

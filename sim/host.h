@@ -93,6 +93,7 @@ class Host {
   void apply(TimeNs now_ns);
   void look(TimeNs now_ns);
   void observe(std::uint32_t slot, TimeNs now_ns);
+  void set_fallback(std::uint32_t limit, std::uint32_t hosts_known);
   void talk(TimeNs now_ns);
   void say_hello(lease::Hello hello, TimeNs now_ns);
   void update_held(std::uint32_t slot, TimeNs now_ns);

@@ -27,15 +27,26 @@ Row::Span Row::span(bool agent) const {
   return {0, lease::kMicroMax, lease::kNever, false};
 }
 
+// Whole micro-tokens; what is left of one stays in rest_.
+Micro Row::flow(Micro rate, TimeNs time_ns) {
+  std::int64_t small = 0;
+  if (!__builtin_mul_overflow(rate, time_ns, &small) &&
+      !__builtin_add_overflow(small, rest_, &small)) {
+    rest_ = small % lease::kSecond;
+    return small / lease::kSecond;
+  }
+  __extension__ typedef __int128 Wide;
+  const Wide wide = static_cast<Wide>(rate) * time_ns + rest_;
+  rest_ = static_cast<std::int64_t>(wide % lease::kSecond);
+  return static_cast<Micro>(wide / lease::kSecond);
+}
+
 void Row::mint_to(TimeNs local_ns, bool agent) {
   while (minted_ns_ < local_ns) {
     const Span now = span(agent);
     const TimeNs stop_ns = std::min(local_ns, now.until_ns);
     if (now.rate > 0) {
-      __extension__ typedef __int128 Wide;
-      const Wide flow = static_cast<Wide>(now.rate) * (stop_ns - minted_ns_) + rest_;
-      auto more = static_cast<Micro>(flow / lease::kSecond);
-      rest_ = static_cast<std::int64_t>(flow % lease::kSecond);
+      Micro more = flow(now.rate, stop_ns - minted_ns_);
       const Micro room = std::max<Micro>(0, now.burst - level_ - stale_);
       if (more > room) {
         more = room;

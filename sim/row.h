@@ -109,6 +109,7 @@ class Row {
   };
 
   Span span(bool agent) const;
+  Micro flow(Micro rate, TimeNs time_ns);
   void mint_to(TimeNs local_ns, bool agent);
   void cross();
   bool take(TimeNs now_ns, AdmissionLog& log);

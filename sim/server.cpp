@@ -69,10 +69,12 @@ void Server::greet(const Packet& packet, const lease::Hello& hello, Store& store
   connections_[packet.connection] = packet.host;
   const auto greeting = book->hello(hello, clock.local(now_ns));
   if (!greeting) return;
-  if (greeting->remember) {
+  if (greeting->remember || greeting->mark) {
     // The store refuses who is not the owner any more; then nothing may be answered.
     if (store_cut || (options_.elected && store.owner != index_)) return;
-    store.identities[{hello.host, hello.agent_epoch}] = true;
+    if (greeting->remember) store.identities[{hello.host, hello.agent_epoch}] = true;
+    if (greeting->mark) store.identities[*greeting->mark] = true;
+    if (greeting->unmark) store.identities.erase(*greeting->unmark);
   }
   if (greeting->welcome.session != 0)
     sessions_[greeting->welcome.session] = {packet.host, packet.connection};

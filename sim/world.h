@@ -151,6 +151,7 @@ class World {
   std::vector<Bound> base_;  // of the limits, before they changed
   std::uint64_t limit_changes_ = 0;
   std::vector<Bound> parts_;  // of the servers, by limit
+  std::vector<lease::Book::Sums> sums_;
   bool parts_stale_ = true;
   std::map<lease::LimitId, std::uint32_t> watch_index_;
 

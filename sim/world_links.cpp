@@ -271,8 +271,12 @@ void World::update_server_parts() {
     // What stands still hands nothing out; when it goes on, the limits that it knows count again.
     if (server->life == Server::Life::frozen) continue;
     if (server->book->learning()) server->learning_last_ns = now_ns_;
-    for (const lease::Book::LimitReport& report : server->book->limits(0)) {
-      const std::uint32_t limit = watch_of(report.id);
+    server->book->sums(sums_);
+    for (std::uint32_t place = 0; place < sums_.size(); ++place) {
+      const lease::Book::Sums& report = sums_[place];
+      // Books name limits in the order of the rules, unless those have changed.
+      const bool in_order = place < watches_.size() && watches_[place].id == report.id;
+      const std::uint32_t limit = in_order ? place : watch_of(report.id);
       Watch& watch = watches_[limit];
       if (watch.config.threshold == lease::Threshold::per_host)
         set_bound(limit, {report.rate, report.burst});
