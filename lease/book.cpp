@@ -311,6 +311,22 @@ Answer& Book::open_answer(Holder& holder, std::uint64_t seq, TimeNs now_ns) cons
   return answer;
 }
 
+// A host comes once in a second: by then other hosts' rows have taken its place in the caches.
+void Book::fetch_ahead(const Holder& holder, std::size_t cursor) const noexcept {
+  const auto fetch = [](const char* from, const char* to) {
+    for (const char* at = from; at < to; at += kFetchBytes)
+      __builtin_prefetch(at);
+  };
+  if (const std::size_t ahead = cursor + 2 * kRowsAhead; ahead < holder.rows.size()) {
+    const auto* row = reinterpret_cast<const char*>(&holder.rows[ahead]);
+    fetch(row, row + sizeof(Row));
+  }
+  if (const std::size_t ahead = cursor + kRowsAhead; ahead < holder.rows.size()) {
+    const LimitState& limit = limits_[holder.rows[ahead].limit];
+    fetch(reinterpret_cast<const char*>(&limit.rate), reinterpret_cast<const char*>(&limit + 1));
+  }
+}
+
 const Answer* Book::request(const Request& request, TimeNs now_ns) {
   Holder* holder = find(request.session);
   if (holder == nullptr || (now_ns >= fence_ns_ && !mutants.no_fence)) return nullptr;
@@ -333,14 +349,23 @@ const Answer* Book::request(const Request& request, TimeNs now_ns) {
     if (all_have_spoken()) end_learning(now_ns);
   }
 
-  std::size_t cursor = 0;
-  for (const Want& want : request.wants)
-    if (Row* row = row_of(*holder, want.limit, cursor)) take_want(*holder, *row, want, now_ns);
-
   Answer& answer = open_answer(*holder, request.seq, now_ns);
+  std::size_t cursor = 0;
+  // A limit is decided on as soon as its want is known, while all that belongs to it is near. But
+  // one that has a parent may get what is given up elsewhere.
+  const bool at_once = families_ == 0;
+  for (const Want& want : request.wants) {
+    fetch_ahead(*holder, cursor);
+    Row* row = row_of(*holder, want.limit, cursor);
+    if (row == nullptr || row->decided) continue;  // a limit that is said twice counts once
+    take_want(*holder, *row, want, now_ns);
+    if (!at_once) continue;
+    decide(*holder, *row, now_ns);
+    row->decided = true;
+  }
   holder->offered_seq = holder->confirmed_offer = request.seq;
   for (Row& row : holder->rows)
-    decide(*holder, row, now_ns);
+    if (!std::exchange(row.decided, false)) decide(*holder, row, now_ns);
   return &answer;
 }
 

@@ -213,7 +213,7 @@ class Book {
   void take_want(Holder& holder, Row& row, const Want& want, TimeNs now_ns);
   void settle_offers(Holder& holder, bool accepted, TimeNs now_ns);
   void decide(Holder& holder, Row& row, TimeNs now_ns);
-  Terms rate_terms(const Holder& holder, Row& row, Micro share, TimeNs now_ns);
+  void rate_terms(Row& row, Micro share, TimeNs now_ns, Terms& terms);
   Terms token_terms(const Holder& holder, Row& row, TimeNs now_ns, Micro& fill);
   bool worth_telling(const Row& row, const Terms& terms) const;
   void recount(Row& row, TimeNs now_ns);
@@ -227,6 +227,8 @@ class Book {
   void expire(Holder& holder, TimeNs now_ns, Due& due);
   void drop_rows(Holder& holder, TimeNs now_ns);
   void forget(std::uint32_t index, Due* due);
+  void fetch_ahead(const Holder& holder, std::size_t cursor) const noexcept;
+  void fetch_row(std::pair<std::uint32_t, std::uint32_t> at) const noexcept;
   void flush(LimitState& limit, TimeNs now_ns);
   void divide_families(TimeNs now_ns);
   void serve_turns(LimitState& limit, TimeNs now_ns, Due& due);

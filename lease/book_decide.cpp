@@ -195,7 +195,7 @@ void Book::decide(Holder& holder, Row& row, TimeNs now_ns) {
         learning_ && !mutants.no_learning && !mutants.newcomers_lease && row.held.rate == 0;
     token_mode = newcomer || minted(share, refresh_ns()) < enough * kToken;
     if (!token_mode) {
-      terms = rate_terms(holder, row, share, now_ns);
+      rate_terms(row, share, now_ns, terms);
       // No whole token of burst is free.
       token_mode = terms.burst < kToken && terms.rate >= 0;
     }
@@ -206,8 +206,9 @@ void Book::decide(Holder& holder, Row& row, TimeNs now_ns) {
     } else {
       set_token_share(row, 0);
       // What the server's bucket cannot hold any more goes to who wants more than it gets.
-      limit.settle(now_ns);
-      if (limit.turns.empty() && limit.level >= limit.server_burst && row.fair.want > share) {
+      const bool wants_more = row.fair.want > share && limit.turns.empty();
+      if (wants_more) limit.settle(now_ns);
+      if (wants_more && limit.level >= limit.server_burst) {
         fill = std::min(whole_tokens(limit.level / 2), terms.burst);
         if (limit.level - fill < kToken) fill = 0;
         if (!mutants.free_fills) limit.level -= fill;
@@ -235,8 +236,9 @@ void Book::decide(Holder& holder, Row& row, TimeNs now_ns) {
   holder.answer.grants.push_back(grant);
 }
 
-Terms Book::rate_terms(const Holder& holder, Row& row, Micro share, TimeNs now_ns) {
-  (void)holder;
+// The terms are filled in place: it is called for every limit of every heartbeat, and a copy that
+// is read at once waits for its halves to be written.
+void Book::rate_terms(Row& row, Micro share, TimeNs now_ns, Terms& terms) {
   LimitState& limit = limits_[row.limit];
   const Micro capacity = std::max<Micro>(1, limit.fair.capacity());
   Micro target = share;
@@ -247,13 +249,12 @@ Terms Book::rate_terms(const Holder& holder, Row& row, Micro share, TimeNs now_n
                 static_cast<std::int64_t>(std::max<std::uint64_t>(1, limit.fair.weight_total())));
   const Micro lease_burst = limit.burst - limit.server_burst_min();
   if (burst_is_scarce(limit)) {
-    if (row.held.rate > 0 && now_ns - row.since_ns > kScarceTenureNs) return {};
+    if (row.held.rate > 0 && now_ns - row.since_ns > kScarceTenureNs) return;
     target = std::max(
         target, std::min(row.fair.want, mul_div(capacity, kToken, std::max(kToken, lease_burst))));
   }
   const bool bound = learning_ && !mutants.no_learning;
   if (bound && !mutants.newcomers_lease) target = std::min(target, row.held.rate);
-  Terms terms;
   terms.rate = mutants.grant_target ? target : std::clamp<Micro>(available_rate(row), 0, target);
 
   Micro burst = whole_tokens(mul_div(lease_burst, target, std::max(capacity, target)));
@@ -263,9 +264,10 @@ Terms Book::rate_terms(const Holder& holder, Row& row, Micro share, TimeNs now_n
   terms.burst = whole_tokens(std::clamp<Micro>(available_burst(row), 0, burst));
 
   const auto hosts = static_cast<Micro>(std::max<std::size_t>(1, live_));
-  terms.tail_rate = std::min(terms.rate, limit.rate / hosts);
+  const auto& [rate_part, burst_part] = limit.part_of_each(hosts);
+  terms.tail_rate = std::min(terms.rate, rate_part);
   if (terms.tail_rate > 0)
-    terms.tail_burst = std::min(terms.burst, std::max(kToken, whole_tokens(limit.burst / hosts)));
+    terms.tail_burst = std::min(terms.burst, std::max(kToken, whole_tokens(burst_part)));
   const bool short_rate = terms.rate < target - target / 100;
   const bool short_burst = terms.burst < burst && (terms.burst < row.need || terms.burst < kToken);
   if (!bound && (short_rate || short_burst) && !row.in_short) {
@@ -273,7 +275,6 @@ Terms Book::rate_terms(const Holder& holder, Row& row, Micro share, TimeNs now_n
     limit.short_.emplace_back(row.holder, row.index);
     want_attention(row.limit);
   }
-  return terms;
 }
 
 Terms Book::token_terms(const Holder& holder, Row& row, TimeNs now_ns, Micro& fill) {

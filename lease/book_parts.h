@@ -20,6 +20,7 @@ struct Book::Row {
   bool offered = false;
   bool token_mode = false;  // lives on whole tokens out of the server's bucket
   bool in_dirty = false, in_turns = false, in_short = false;
+  bool decided = false;    // within a request
   Micro counted_rate = 0;  // what of this row is in the limit's sums
   Micro counted_burst = 0;
   Micro claimed_burst = 0;  // when it met this server
@@ -63,6 +64,10 @@ struct Book::Holder {
   TimeNs session_start_ns = 0;
   TimeNs poked_ns = -kNever;
 };
+
+// How far ahead of its use memory is fetched.
+inline constexpr std::size_t kRowsAhead = 4;
+inline constexpr std::size_t kFetchBytes = 64;
 
 inline Book::Row& Book::row_at(RowRef ref) { return holders_[ref.holder].rows[ref.row]; }
 

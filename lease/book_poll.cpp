@@ -129,9 +129,20 @@ void Book::forget(std::uint32_t index, Due* due) {
   rescale(now_ns);
 }
 
+void Book::fetch_row(std::pair<std::uint32_t, std::uint32_t> at) const noexcept {
+  const std::vector<Row>& rows = holders_[at.first].rows;
+  if (at.second >= rows.size()) return;
+  const auto* bytes = reinterpret_cast<const char*>(&rows[at.second]);
+  for (std::size_t offset = 0; offset < sizeof(Row); offset += kFetchBytes)
+    __builtin_prefetch(bytes + offset);
+}
+
 void Book::flush(LimitState& limit, TimeNs now_ns) {
   limit.flushed_ns = now_ns;
-  for (const auto& [at, index] : limit.dirty) {
+  for (std::size_t i = 0; i < limit.dirty.size(); ++i) {
+    const auto [at, index] = limit.dirty[i];
+    // Each row is another host's, somewhere in memory; most of the time would go by in waiting.
+    if (i + 2 * kRowsAhead < limit.dirty.size()) fetch_row(limit.dirty[i + 2 * kRowsAhead]);
     Holder& holder = holders_[at];
     if (!holder.used || index >= holder.rows.size()) continue;
     Row& row = holder.rows[index];

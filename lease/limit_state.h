@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <deque>
 #include <string>
+#include <tuple>
 #include <utility>
 #include <vector>
 
@@ -105,6 +106,14 @@ struct LimitState {
   Micro burst_unleased() const noexcept {
     return burst < kReserveBurstFrom ? 0 : std::max(kToken, burst / 100 * kReserveBurstPer100);
   }
+  // What each of so many hosts would have of it.
+  const std::pair<Micro, Micro>& part_of_each(Micro hosts) noexcept {
+    if (part_for_ != std::tuple(rate, burst, hosts)) {
+      part_for_ = {rate, burst, hosts};
+      part_ = {rate / hosts, burst / hosts};
+    }
+    return part_;
+  }
   // The most that somebody may ask for at once.
   Micro need_most() const noexcept {
     const Micro most = burst - burst_unleased();
@@ -125,6 +134,10 @@ struct LimitState {
     level = std::min(server_burst, level + more);
     level_ns = now_ns;
   }
+
+ private:
+  std::tuple<Micro, Micro, Micro> part_for_{0, 0, 0};
+  std::pair<Micro, Micro> part_{0, 0};
 };
 
 }  // namespace weir::lease
