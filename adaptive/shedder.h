@@ -37,6 +37,10 @@
 
 namespace weir::adaptive {
 
+// How often who owns one feeds it: the agent and the simulation alike.
+inline constexpr TimeNs kShedTickNs = 20 * kMs;     // on_traffic
+inline constexpr TimeNs kShedSampleNs = 100 * kMs;  // on_signal
+
 struct Mends {
   bool freeze_baseline = true;
   bool fractional_rt = true;

@@ -30,7 +30,7 @@ namespace fs = std::filesystem;
 namespace {
 
 constexpr std::int64_t kHousekeepingNs = 250'000'000;
-constexpr std::int64_t kShedSampleNs = 100'000'000;
+using adaptive::kShedSampleNs;
 constexpr std::int64_t kHousekeepingIdleNs = 1'000'000'000;
 constexpr int kFlushMs = 500;
 constexpr int kLastWordsMs = 50;

@@ -87,7 +87,8 @@ bool AgentProcess::fail(std::string why) {
   return false;
 }
 
-bool AgentProcess::start(const std::string& program, const std::string& rules) {
+bool AgentProcess::start(const std::string& program, const std::string& rules,
+                         const AgentExtras& extras) {
   stop();
   if (::access(program.c_str(), X_OK) != 0)
     return fail(program + " is missing or not executable; build the target weir-agent first");
@@ -96,11 +97,11 @@ bool AgentProcess::start(const std::string& program, const std::string& rules) {
   dir_ = dir;
   socket_path_ = dir_ + "/agent.sock";
   std::ofstream(dir_ + "/rules.yaml") << rules;
-  if (!spawn(program)) return false;
+  if (!spawn(program, extras)) return false;
   return wait_for_socket();
 }
 
-bool AgentProcess::spawn(const std::string& program) {
+bool AgentProcess::spawn(const std::string& program, const AgentExtras& extras) {
   const std::string rules = dir_ + "/rules.yaml";
   const std::string log = dir_ + "/agent.log";
   const pid_t parent = ::getpid();
@@ -115,8 +116,15 @@ bool AgentProcess::spawn(const std::string& program) {
     ::dup2(out, STDOUT_FILENO);
     ::dup2(out, STDERR_FILENO);
   }
-  ::execl(program.c_str(), "weir-agent", "--runtime-dir", dir_.c_str(), "--rules", rules.c_str(),
-          "--http", "off", "--log-level", "warn", static_cast<char*>(nullptr));
+  if (extras.in_child) extras.in_child();
+  std::vector<std::string> words{"weir-agent", "--runtime-dir", dir_,          "--rules", rules,
+                                 "--http",     "off",           "--log-level", "warn"};
+  words.insert(words.end(), extras.arguments.begin(), extras.arguments.end());
+  std::vector<char*> arguments;
+  for (std::string& word : words)
+    arguments.push_back(word.data());
+  arguments.push_back(nullptr);
+  ::execv(program.c_str(), arguments.data());
   ::_exit(127);
 }
 

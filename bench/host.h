@@ -4,7 +4,9 @@
 #include <sys/types.h>
 
 #include <cstdint>
+#include <functional>
 #include <string>
+#include <vector>
 
 namespace weir::bench {
 
@@ -26,6 +28,11 @@ std::string idle_rules(int limits);
 // The agent that lies beside this program, or what $WEIR_AGENT names.
 std::string default_agent_path();
 
+struct AgentExtras {
+  std::vector<std::string> arguments = {};
+  std::function<void()> in_child = {};  // before it becomes the agent
+};
+
 class AgentProcess {
  public:
   AgentProcess() = default;
@@ -34,7 +41,7 @@ class AgentProcess {
   AgentProcess& operator=(const AgentProcess&) = delete;
 
   // Starts the agent and waits until it answers at its socket. On failure error() says why.
-  bool start(const std::string& program, const std::string& rules);
+  bool start(const std::string& program, const std::string& rules, const AgentExtras& extras = {});
   void stop();
 
   pid_t pid() const { return pid_; }
@@ -45,7 +52,7 @@ class AgentProcess {
 
  private:
   bool fail(std::string why);
-  bool spawn(const std::string& program);
+  bool spawn(const std::string& program, const AgentExtras& extras);
   bool wait_for_socket();
 
   pid_t pid_ = -1;

@@ -26,7 +26,7 @@ inline constexpr std::uint32_t kFeaturesMax = 128;
 inline constexpr std::uint32_t kHolderCells =
     16'384;  // and four for each resource, if that is more
 inline constexpr std::uint32_t kHolderCellsMax = 65'536;
-inline constexpr std::int64_t kToolkitStepNs = 20'000'000;
+inline constexpr std::int64_t kToolkitStepNs = adaptive::kShedTickNs;
 // A step looks at so many lanes at most, so that it costs no tick, but at a tenth of all resources
 // at least, so that each gets its turn in a fifth of a second.
 inline constexpr std::size_t kToolkitLanesPerStep = 4096;

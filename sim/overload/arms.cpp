@@ -5,7 +5,7 @@
 
 #include "adaptive/gradient.h"
 #include "adaptive/published_bbr.h"
-#include "adaptive/published_limiters.h"
+#include "sim/overload/process_gradient.h"
 
 namespace weir::overload {
 namespace {
@@ -118,35 +118,14 @@ class GradientArm : public Arm {
       : limiters_(static_cast<std::size_t>(scenario.processes)) {}
 
   bool admits(const Ask& ask) override {
-    One& one = limiters_[static_cast<std::size_t>(ask.process)];
-    if (static_cast<double>(one.in_flight) >= std::floor(one.limiter.limit())) return false;
-    ++one.in_flight;
-    one.in_flight_max = std::max(one.in_flight_max, one.in_flight);
-    return true;
+    return limiters_[static_cast<std::size_t>(ask.process)].admits();
   }
   void done(const Done& done) override {
-    One& one = limiters_[static_cast<std::size_t>(done.process)];
-    --one.in_flight;
-    one.sum_ns += done.response_ns;
-    ++one.count;
-    if (done.now_ns < one.until_ns || one.count < 10) return;
-    one.limiter.sample(one.sum_ns / one.count, one.in_flight_max);
-    one.until_ns = done.now_ns + kSecond;
-    one.sum_ns = 0;
-    one.count = 0;
-    one.in_flight_max = one.in_flight;
+    limiters_[static_cast<std::size_t>(done.process)].done(done.now_ns, done.response_ns);
   }
 
  private:
-  struct One {
-    adaptive::published::Gradient2 limiter;
-    std::int64_t in_flight = 0;
-    std::int64_t in_flight_max = 0;
-    TimeNs until_ns = kSecond;
-    TimeNs sum_ns = 0;
-    std::int64_t count = 0;
-  };
-  std::vector<One> limiters_;
+  std::vector<ProcessGradient> limiters_;
 };
 
 class HostGradientArm : public Arm {

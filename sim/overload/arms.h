@@ -21,7 +21,7 @@ struct Done {
   bool failed = false;  // an error, or cancelled by the client
 };
 
-// One sample of the host, each 100 ms.
+// One sample of the host, each kShedSampleNs.
 struct HostSample {
   TimeNs now_ns = 0;
   double use = 0.0;       // of all cores, 0..1
@@ -34,7 +34,7 @@ class Arm {
   virtual bool admits(const Ask& ask) = 0;
   virtual void done(const Done& done) = 0;
   virtual void sample(const HostSample& /*sample*/) {}
-  virtual void tick(TimeNs /*now_ns*/) {}  // each 10 ms
+  virtual void tick(TimeNs /*now_ns*/) {}  // each kShedTickNs
   virtual double limit() const { return 0.0; }
 };
 

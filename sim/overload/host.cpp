@@ -6,8 +6,6 @@
 namespace weir::overload {
 namespace {
 
-constexpr TimeNs kSampleNs = 100 * kMs;
-constexpr TimeNs kTickNs = 10 * kMs;
 constexpr TimeNs kNeighbourAfterNs = 30 * kSecond;
 constexpr double kTwoPi = 6.283185307179586;
 constexpr double kLognormalSigma = 1.0;
@@ -23,8 +21,8 @@ Host::Host(const Scenario& scenario)
       random_(lease::mix(scenario.seed, 0x6f766572ULL)),
       arm_(make_arm(scenario)),
       measures_(scenario),
-      sample_ns_(kSampleNs),
-      tick_ns_(kTickNs) {
+      sample_ns_(adaptive::kShedSampleNs),
+      tick_ns_(adaptive::kShedTickNs) {
   plan_arrival();
 }
 
@@ -50,7 +48,7 @@ Measures Host::run() {
       sample();
     } else if (next_ns == tick_ns_) {
       arm_->tick(now_ns_);
-      tick_ns_ += kTickNs;
+      tick_ns_ += adaptive::kShedTickNs;
     } else if (next_ns == arrival_ns_) {
       arrive();
     }
@@ -224,13 +222,13 @@ void Host::end_pauses() {
 }
 
 void Host::sample() {
-  const auto passed = static_cast<double>(kSampleNs);
+  const auto passed = static_cast<double>(adaptive::kShedSampleNs);
   arm_->sample({.now_ns = now_ns_,
                 .use = busy_ns_ / (passed * scenario_.cores),
                 .pressure = waiting_ns_ / passed});
   busy_ns_ = 0.0;
   waiting_ns_ = 0.0;
-  sample_ns_ += kSampleNs;
+  sample_ns_ += adaptive::kShedSampleNs;
 }
 
 std::uint32_t Host::new_job() {

@@ -95,7 +95,7 @@ Figures Measures::figures() const {
   figures.goodput = static_cast<double>(sum.good) / std::max(1.0, whole);
   figures.shed = static_cast<double>(sum.refused) / std::max(1U, sum.asked);
   Slot early{};
-  for (std::size_t i = std::min<std::size_t>(100, step); i < step; ++i) {
+  for (std::size_t i = std::min<std::size_t>(100, step / 3); i < step; ++i) {
     early.asked += slots_[i].asked;
     early.refused += slots_[i].refused;
   }

@@ -16,8 +16,9 @@ struct Figures {
   double p99_ms = 0.0;          // of what was admitted, once settled; cancelled ones included
   double control_seconds = -1;  // negative: never
   double recover_seconds = -1;
-  double falsely_shed = 0.0;  // share refused before the step, the first ten seconds left out
-  double shed = 0.0;          // share refused once settled
+  // Share refused before the step, its first ten seconds, or its first third, left out.
+  double falsely_shed = 0.0;
+  double shed = 0.0;  // share refused once settled
   // Answered before the client gave up, of what was asked, from the step on.
   std::array<double, kClasses> answered{};
 };
