@@ -5,6 +5,7 @@
 #include <atomic>
 #include <cstring>
 
+#include "libclient/room.h"
 #include "libclient/toolkit.h"
 #include "shm/toolkit_reap.h"
 
@@ -82,15 +83,6 @@ struct Place {
   return {cells, counter, binding, taken == binding};
 }
 
-bool raise_total(S64& total, std::int64_t room) noexcept {
-  std::int64_t seen = total.load(kRelaxed);
-  while (seen < room)
-    // acq_rel: the stripe's mark is seen no later than the total, and cleared no earlier.
-    if (total.compare_exchange_weak(seen, seen + 1, std::memory_order_acq_rel, kRelaxed))
-      return true;
-  return false;
-}
-
 // Somebody is changing the crowd's stripe; whoever moves the resource waits for the end of it.
 class CrowdMove {
  public:
@@ -127,7 +119,7 @@ void move_crowd(const Place& place, Held& crowd, bool enters) noexcept {
 }
 
 [[gnu::always_inline]] inline bool enter_lane(const weir_resource& resource, const Place& place,
-                                              Held& held, std::int64_t room) noexcept {
+                                              Held& held, const Room& room) noexcept {
   held.busy.store(true, kRelaxed);
   // A signal handler of this thread that comes from here on goes to the crowd; one that came before
   // is over. The word is read after that.
@@ -169,14 +161,6 @@ void move_crowd(const Place& place, Held& crowd, bool enters) noexcept {
   return true;
 }
 
-// How many may be in flight for a call of this class to be let in.
-std::int64_t room_of(const ResourceRule& rule, std::int32_t priority_class) noexcept {
-  const std::uint64_t limit = std::min(rule.concurrency.load(kRelaxed), kPermitsMax);
-  if (limit == 0) return static_cast<std::int64_t>(kPermitsMax);
-  const std::uint64_t reserve = rule.class_reserve[priority_class].load(kRelaxed);
-  return static_cast<std::int64_t>(reserve < limit ? limit - reserve : 0);
-}
-
 // Nobody may be there who sees the dead. A full resource is then looked through, now and then.
 bool reaped_without_agent(weir_resource& resource) noexcept {
   const Attachment* at = resource.attachment.load(std::memory_order_acquire);
@@ -201,7 +185,7 @@ weir_status full(weir_resource& resource) noexcept {
 }
 
 // A thread without a stripe, or in the middle of a move.
-weir_status enter_slow(weir_resource& resource, std::uint32_t lane, std::int64_t room,
+weir_status enter_slow(weir_resource& resource, std::uint32_t lane, const Room& room,
                        Entry& entry) noexcept {
   Held& held = resource.held[lane];
   Held& crowd = resource.held[kCrowd];
@@ -243,7 +227,7 @@ bool looks_now(const Held& held) noexcept { return (held.word.load(kRelaxed) & k
                                               Entry& entry) noexcept {
   if ((tools_of(resource) & kToolConcurrency) == 0) return WEIR_ALLOW;
   const std::uint32_t lane = my_lane();
-  const auto room = [&] { return room_of(*resource.rule.load(kRelaxed), priority_class); };
+  const auto room = [&] { return Room{resource.rule.load(kRelaxed), priority_class}; };
   if (enter_slow(resource, lane, room(), entry) == WEIR_ALLOW) return WEIR_ALLOW;
   if (reaped_without_agent(resource) && enter_slow(resource, lane, room(), entry) == WEIR_ALLOW)
     return WEIR_ALLOW;
@@ -335,7 +319,7 @@ weir_status weir_enter(weir_resource* resource, int32_t priority_class, weir_ent
   Held& held = resource->held[lane];
   const Place place = place_of(*resource, held);
   if (!place.has_cell || held.busy.load(kRelaxed) ||
-      !enter_lane(*resource, place, held, room_of(rule, priority_class))) [[unlikely]]
+      !enter_lane(*resource, place, held, {&rule, priority_class})) [[unlikely]]
     return enter_otherwise(*resource, priority_class, *entry);
   entry->binding = place.binding;
   entry->resource = resource;

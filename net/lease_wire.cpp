@@ -268,7 +268,32 @@ Complaint check_quota_usage(const v1::QuotaUsage& m) {
   return std::move(c).result();
 }
 
+Complaint check_permit_reports(const v1::PermitReports& m) {
+  Checker c("permit_reports");
+  const int rows = m.name_size();
+  c.not_zero("seq", m.seq());
+  c.rows("name", rows, kPermitRowsMax);
+  c.names("name", m.name(), rows, kNamesMin, kLimitNameBytesMax);
+  c.column("number", m.number(), rows);
+  c.units("cap", m.cap(), rows, kPermitsMax);
+  c.units("in_flight", m.in_flight(), rows, kPermitsMax);
+  c.units("want", m.want(), rows, kPermitsMax);
+  return std::move(c).result();
+}
+
 // ---- to the agent
+
+Complaint check_permit_grants(const v1::PermitGrants& m) {
+  Checker c("permit_grants");
+  const int rows = m.name_size();
+  c.at_most("ttl_ns", m.ttl_ns(), kTimeNsMax);
+  c.rows("name", rows, kPermitRowsMax);
+  c.names("name", m.name(), rows, kNamesMin, kLimitNameBytesMax);
+  c.column("number", m.number(), rows);
+  c.units("cap", m.cap(), rows, kPermitsMax);
+  c.column("hosts", m.hosts(), rows);
+  return std::move(c).result();
+}
 
 Complaint check_quota_replies(const v1::QuotaReplies& m) {
   Checker c("quota_replies");
@@ -430,6 +455,7 @@ ToServerKind kind_of(const v1::ToServer& m) noexcept {
   note(m.has_cluster_query(), ToServerKind::cluster_query);
   note(m.has_quota_asks(), ToServerKind::quota_asks);
   note(m.has_quota_usage(), ToServerKind::quota_usage);
+  note(m.has_permit_reports(), ToServerKind::permit_reports);
   return kinds == 1 ? kind : ToServerKind::none;
 }
 
@@ -452,6 +478,7 @@ ToAgentKind kind_of(const v1::ToAgent& m) noexcept {
   note(m.has_quota_replies(), ToAgentKind::quota_replies);
   note(m.has_quota_pokes(), ToAgentKind::quota_pokes);
   note(m.has_quota_usage_taken(), ToAgentKind::quota_usage_taken);
+  note(m.has_permit_grants(), ToAgentKind::permit_grants);
   return kinds == 1 ? kind : ToAgentKind::none;
 }
 
@@ -459,14 +486,14 @@ ToAgentKind kind_of(const v1::ToAgent& m) noexcept {
 bool is_newer(const v1::ToServer& m) noexcept {
   const bool known = m.has_hello() || m.has_request() || m.has_ack() || m.has_goodbye() ||
                      m.has_ping() || m.has_cluster_query() || m.has_quota_asks() ||
-                     m.has_quota_usage();
+                     m.has_quota_usage() || m.has_permit_reports();
   return !known && has_unknown_alone(m);
 }
 bool is_newer(const v1::ToAgent& m) noexcept {
   const bool known = m.has_welcome() || m.has_answer() || m.has_rules() || m.has_poke() ||
                      m.has_redirect() || m.has_refused() || m.has_pong() ||
                      m.has_cluster_report() || m.has_quota_replies() || m.has_quota_pokes() ||
-                     m.has_quota_usage_taken();
+                     m.has_quota_usage_taken() || m.has_permit_grants();
   return !known && has_unknown_alone(m);
 }
 
@@ -482,6 +509,8 @@ Complaint check(const v1::ToServer& message) {
       return check_quota_asks(message.quota_asks());
     case ToServerKind::quota_usage:
       return check_quota_usage(message.quota_usage());
+    case ToServerKind::permit_reports:
+      return check_permit_reports(message.permit_reports());
     case ToServerKind::ack:
     case ToServerKind::goodbye:
     case ToServerKind::ping:
@@ -510,6 +539,8 @@ Complaint check(const v1::ToAgent& message) {
       return check_quota_replies(message.quota_replies());
     case ToAgentKind::quota_pokes:
       return check_quota_pokes(message.quota_pokes());
+    case ToAgentKind::permit_grants:
+      return check_permit_grants(message.permit_grants());
     case ToAgentKind::quota_usage_taken:
     case ToAgentKind::poke:
     case ToAgentKind::pong:

@@ -16,7 +16,7 @@
 namespace weir::net {
 
 inline constexpr std::uint32_t kProtocolMajor = 1;
-inline constexpr std::uint32_t kProtocolMinor = 1;  // 1: quotas
+inline constexpr std::uint32_t kProtocolMinor = 2;  // 1: quotas, 2: permits
 
 inline constexpr std::uint32_t kLeaseFrameBytesMax = 1U << 20;
 // Before the server knows who speaks. A hello with kClaimsMax claims fits.
@@ -47,6 +47,8 @@ inline constexpr std::size_t kQuotaKeyBytesMax = 383;  // with the name and a se
 inline constexpr std::size_t kQuotaProcessBytesMax = 64;
 inline constexpr std::size_t kQuotaReasonBytesMax = 128;
 inline constexpr std::uint64_t kQuotaUnitsMax = 1'000'000'000'000'000;
+inline constexpr int kPermitRowsMax = 1024;
+inline constexpr std::uint64_t kPermitsMax = (1U << 19) - 1;  // of one resource on one host
 inline constexpr std::uint64_t kWallMsMax = std::uint64_t{1} << 53;
 
 enum class ToServerKind : std::uint8_t {
@@ -59,6 +61,7 @@ enum class ToServerKind : std::uint8_t {
   cluster_query,
   quota_asks,
   quota_usage,
+  permit_reports,
 };
 enum class ToAgentKind : std::uint8_t {
   none,
@@ -73,6 +76,7 @@ enum class ToAgentKind : std::uint8_t {
   quota_replies,
   quota_pokes,
   quota_usage_taken,
+  permit_grants,
 };
 ToServerKind kind_of(const v1::ToServer& message) noexcept;
 ToAgentKind kind_of(const v1::ToAgent& message) noexcept;

@@ -64,6 +64,16 @@ struct TlsRule {
   bool operator==(const TlsRule&) const = default;
 };
 
+// A concurrency limit of a whole cluster, as the server divides it.
+struct PermitLimit {
+  std::string name;  // of the resource on the hosts
+  std::uint64_t max = 0;
+  int line = 0;
+
+  bool operator==(const PermitLimit&) const = default;
+};
+inline constexpr std::size_t kPermitLimitsMax = 512;  // of a namespace
+
 // The agent's side: the keys 'server' and 'cluster', and its limits with scope: cluster.
 struct ClusterRule {
   bool present = false;  // something of it stands in the file
@@ -85,6 +95,7 @@ struct ClusterRule {
   LeaseRule lease;
   std::string state_dir;  // empty: the agent's own
   std::vector<LimitRule> limits;
+  std::vector<PermitLimit> permits;  // of its resources with scope: cluster
 
   bool embedded() const noexcept { return servers.empty(); }
   bool operator==(const ClusterRule&) const = default;
@@ -96,6 +107,7 @@ struct NamespaceRule {
   std::uint32_t guard = kGuardDefault;  // requests a second; over it the answer is 'busy'
   std::vector<LimitRule> limits;        // all of scope cluster
   std::vector<QuotaRule> quotas;
+  std::vector<PermitLimit> permits;  // the key 'concurrency'
   int line = 0;
 
   bool operator==(const NamespaceRule&) const = default;

@@ -143,6 +143,8 @@ Fields describe(const NamespaceRule& name_space) {
   fields.emplace_back("guard", std::to_string(name_space.guard));
   for (const QuotaRule& quota : name_space.quotas)
     fields.emplace_back("quota " + quota.name, describe(quota));
+  for (const PermitLimit& limit : name_space.permits)
+    fields.emplace_back("concurrency " + limit.name, "max " + std::to_string(limit.max));
   return fields;
 }
 

@@ -25,6 +25,10 @@ std::string describe_rate(std::uint32_t per_s_milli) {
 void describe(const ConcurrencyConfig& config, Fields& fields) {
   if (!config.present) return;
   fields.emplace_back("concurrency.max", std::to_string(config.max));
+  if (config.cluster) {
+    fields.emplace_back("concurrency.scope", "cluster");
+    fields.emplace_back("concurrency.fallback", to_text(config.fallback));
+  }
   fields.emplace_back("concurrency.priority", describe_shares(config.reserve_permille));
   fields.emplace_back("concurrency.lease",
                       config.lease_ns == 0 ? "none" : format_duration_ns(config.lease_ns));

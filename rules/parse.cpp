@@ -30,6 +30,7 @@ class FileParser {
     read_limits(map);
     check_cluster_limits();
     read_toolkit(list(map, "resources"), list(map, "degrade"), rules_, context_);
+    collect_permits();
     return std::move(rules_);
   }
 
@@ -98,6 +99,31 @@ class FileParser {
     if (limits == nullptr) return;
     for (const YamlRef& item : limits->items) {
       if (auto limit = parse_limit(*item, context_)) add_limit(*item, std::move(*limit));
+    }
+  }
+
+  // The resources that the cluster shares live in the cluster's domain, as its limits do.
+  void collect_permits() {
+    ClusterRule& cluster = rules_.cluster;
+    for (const DomainRule& domain : rules_.domains) {
+      for (const ResourceConfig& resource : domain.resources) {
+        if (!resource.concurrency.cluster) continue;
+        if (domain.name != cluster.domain) {
+          context_.reporter.error(
+              {resource.line, 1},
+              "the resource " + quote(resource.name) + " has scope: cluster and is in the domain " +
+                  quote(domain.name) + "; what the cluster shares is in the domain " +
+                  quote(cluster.domain) + ", and cluster.domain names another");
+          continue;
+        }
+        if (cluster.permits.size() == kPermitLimitsMax) {
+          context_.reporter.error({resource.line, 1},
+                                  "more than 512 resources with scope: cluster");
+          return;
+        }
+        cluster.present = true;
+        cluster.permits.push_back({resource.name, resource.concurrency.max, resource.line});
+      }
     }
   }
 

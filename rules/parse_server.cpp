@@ -14,8 +14,9 @@ namespace {
 constexpr std::array<std::string_view, 12> kRootKeys{
     "version", "listen",       "insecure", "tls",   "state_dir", "http",
     "lease",   "idle_timeout", "store",    "audit", "api",       "namespaces"};
-constexpr std::array<std::string_view, 5> kNamespaceKeys{"tokens", "certificates", "guard",
-                                                         "limits", "quotas"};
+constexpr std::array<std::string_view, 6> kNamespaceKeys{"tokens", "certificates", "guard",
+                                                         "limits", "quotas",       "concurrency"};
+constexpr std::array<std::string_view, 2> kPermitKeys{"name", "max"};
 constexpr std::array<std::string_view, 6> kAgentKeys{"domains", "limits",    "server",
                                                      "cluster", "resources", "degrade"};
 constexpr std::uint64_t kIdleMinNs = 10 * kSecondNs;
@@ -126,6 +127,7 @@ class ServerParser {
     rule.guard = read_guard(map);
     read_limits(map, rule);
     rule.quotas = read_quotas(map, context_);
+    read_permits(map, rule);
     places_.push_back(entry.key_place);
     rules_.namespaces.push_back(std::move(rule));
   }
@@ -159,6 +161,48 @@ class ServerParser {
       parent_places.push_back(limit->parent_place);
     }
     check_parents(rule.limits, parent_places, {}, context_.reporter);
+  }
+
+  void read_permits(const MapReader& map, NamespaceRule& rule) {
+    const YamlEntry* entry = map.find("concurrency");
+    if (entry == nullptr || entry->value->kind == YamlKind::null) return;
+    if (entry->value->kind != YamlKind::sequence) {
+      return map.error("concurrency",
+                       "'concurrency' must be a list such as [{name: db, max: 100}]");
+    }
+    for (const YamlRef& item : entry->value->items) {
+      if (rule.permits.size() == kPermitLimitsMax) {
+        return context_.reporter.error(item->place,
+                                       "more than 512 concurrency limits in a namespace");
+      }
+      read_permit(*item, rule);
+    }
+  }
+
+  void read_permit(const YamlNode& item, NamespaceRule& rule) {
+    const MapReader map{item, "a concurrency limit", kPermitKeys, context_.reporter};
+    if (!map.valid()) return;
+    for (const std::string_view key : kPermitKeys) {
+      if (map.has(key)) continue;
+      context_.reporter.error(item.place, "a concurrency limit needs " + quote_word(key) +
+                                              ", such as {name: db, max: 100}");
+    }
+    PermitLimit limit;
+    limit.line = item.place.line;
+    limit.name = map.scalar("name", "db").value_or(std::string{});
+    const std::string problem = map.has("name") ? limit_name_problem(limit.name) : std::string{};
+    if (!problem.empty()) map.error("name", "name " + quote(limit.name) + " " + problem);
+    const auto max = map.value("max", "100", [](std::string_view text) {
+      return parse_count_within(text, 1, kConcurrencyMax);
+    });
+    limit.max = max.value_or(0);
+    for (const PermitLimit& twin : rule.permits) {
+      if (twin.name != limit.name || limit.name.empty()) continue;
+      return map.error("name", "the concurrency limit " + quote(limit.name) +
+                                   " exists already in this namespace, on line " +
+                                   std::to_string(twin.line));
+    }
+    rule.permits.push_back(std::move(limit));
   }
 
   void check_api(const MapReader& map) {

@@ -10,7 +10,8 @@ namespace {
 
 constexpr std::array<std::string_view, 8> kResourceKeys{
     "name", "domain", "description", "concurrency", "shed", "breaker", "retry_budget", "deadline"};
-constexpr std::array<std::string_view, 4> kConcurrencyKeys{"max", "priority", "tenants", "lease"};
+constexpr std::array<std::string_view, 6> kConcurrencyKeys{"max",   "priority", "tenants",
+                                                           "lease", "scope",    "fallback"};
 constexpr std::array<std::string_view, 2> kTenantKeys{"name", "max"};
 constexpr std::array<std::string_view, 10> kShedKeys{
     "kind", "gate", "cpu", "psi", "throttled", "hold", "min", "blind_limit", "max", "tolerance"};
@@ -173,6 +174,13 @@ class ResourceParser {
     read_count(map, "max", "200", 1, kConcurrencyMax, config.max);
     read_class_shares(map, config.max, config.reserve_permille, context_);
     read_time(map, "lease", "60s", 100 * kMsNs, kDayNs, config.lease_ns);
+    if (const auto scope = map.choice("scope", kScopeNames)) {
+      config.cluster = static_cast<LimitScope>(*scope) == LimitScope::cluster;
+    }
+    if (const auto mode = map.choice("fallback", kFallbackNames)) {
+      config.fallback = static_cast<shm::Fallback>(*mode);
+      if (!config.cluster) map.error("fallback", "'fallback' goes with scope: cluster alone");
+    }
     read_tenants(map, config);
   }
 

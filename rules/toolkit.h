@@ -38,6 +38,9 @@ struct ConcurrencyConfig {
   // Share of the permits, in permille, that each class leaves to the classes above it.
   std::array<std::uint32_t, shm::kClasses> reserve_permille{};
   std::uint64_t lease_ns = 0;  // a holder that did not move for so long is hung; 0: never
+  // `max` is of all hosts together: the server divides it, and the fallback where there is none.
+  bool cluster = false;
+  shm::Fallback fallback = shm::Fallback::local;
   std::vector<TenantConfig> tenants;
 
   bool operator==(const ConcurrencyConfig&) const = default;

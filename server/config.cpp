@@ -86,6 +86,7 @@ ServerRules embedded_rules(const ClusterRule& cluster, const std::string& unix_p
   own.allow = cluster.allow;
   own.guard = cluster.guard;
   own.limits = cluster.limits;
+  own.permits = cluster.permits;
   rules.namespaces.push_back(std::move(own));
   return rules;
 }

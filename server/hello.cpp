@@ -89,6 +89,7 @@ void TokenServer::Impl::on_hello(Session& session, const v1::Hello& message) {
     return;
   }
   session.version = message.version();
+  session.protocol_minor = message.protocol_minor();
   session.connection->accept_hello();
   if (message.passive()) {
     welcome_passive(session);

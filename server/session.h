@@ -16,7 +16,8 @@ struct Session {
   Space* space = nullptr;   // set by the first good hello
   lease::SessionId id = 0;  // 0: none, as for an operator's tool
   lease::Identity identity;
-  std::string version;     // of the program at the other end
+  std::string version;  // of the program at the other end
+  std::uint32_t protocol_minor = 0;
   std::string credential;  // what opened the namespace; empty: it needed none
   bool passive = false;
   bool welcomed = false;            // the welcome of this id has left

@@ -8,6 +8,7 @@
 
 #include "net/lease_wire.h"
 #include "net/secret.h"
+#include "server/server_impl.h"
 #include "server/wire.h"
 #include "server/wire_quota.h"
 
@@ -85,6 +86,14 @@ void Space::make_book(std::uint64_t epoch, TimeNs now_ns) {
   book_ = std::make_unique<lease::Book>(std::move(options), now_ns);
   learning_ = book_->learning();
   heard_.clear();
+  permits_ = std::make_unique<SpacePermits>(
+      options_.lease,
+      [this](lease::SessionId id) {
+        const auto found = by_session_.find(id);
+        return found == by_session_.end() ? nullptr : found->second;
+      },
+      now_ns);
+  permits_->set_rules(rule_.permits, now_ns);
   // Until it has learned, only a list that was whole before may be believed by the next start.
   store_.set_whole(rule_.name, known.whole);
   set_limits(now_ns);
@@ -105,6 +114,7 @@ void Space::set_rule(const NamespaceRule& rule, TimeNs now_ns) {
   rule_ = rule;
   guard_.set(rule.guard);
   if (quotas_) quotas_->set_rules(rule.quotas);
+  permits_->set_rules(rule.permits, now_ns);
   set_limits(now_ns);
   if (push_.version == before) return;
   to_update_.clear();
@@ -204,6 +214,7 @@ void Space::welcome(Session& session, const std::string& server_name, const std:
   out.set_protocol_minor(net::kProtocolMinor);
   session.welcomed = true;
   session.connection->send(message);
+  if (!session.welcome.new_identity) permits_->join(session, boot_now_ns());
   if (session.welcome.new_identity) return;
   if (session.rules_version != push_.version) send_rules(session, session.since_boot_ns);
 }
@@ -215,6 +226,7 @@ void Space::leave(Session& session) {
   const auto identity = by_identity_.find(session.identity);
   if (identity != by_identity_.end() && identity->second == &session) by_identity_.erase(identity);
   if (quotas_) quotas_->leave(session);
+  permits_->leave(session, boot_now_ns());
   session.id = 0;
 }
 
@@ -288,8 +300,15 @@ void Space::on_quota_usage(Session& session, const v1::QuotaUsage& message, Time
   quotas_->on_usage(session, message);
 }
 
+void Space::on_permit_reports(Session& session, const v1::PermitReports& message, TimeNs now_ns) {
+  session.heard_boot_ns = now_ns;
+  const bool ours = message.session() == session.id && session.id != 0 && session.welcomed;
+  if (!ours || !permits_->on_reports(session, message, now_ns)) ++counts_.ignored_total;
+}
+
 void Space::poll(TimeNs now_ns) {
   book_->poll(now_ns, due_);
+  permits_->poll(book_->learning(), now_ns);
   for (const lease::SessionId id : due_.poke) {
     const auto found = by_session_.find(id);
     if (found == by_session_.end() || !found->second->welcomed) continue;
@@ -417,6 +436,7 @@ SpaceStatus Space::status(TimeNs now_ns, bool with_limits) const {
   status.requests_per_s = requests_per_s_;
   status.counts = counts_;
   if (quotas_) status.quotas = quotas_->status();
+  status.permits = permits_->status();
   status.limit_count = rule_.limits.size();
   if (!with_limits) return status;
   for (lease::Book::LimitReport& limit : book_->limits(now_ns))

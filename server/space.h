@@ -15,6 +15,7 @@
 #include "rules/cluster.h"
 #include "server/config.h"
 #include "server/guard.h"
+#include "server/permits.h"
 #include "server/quotas.h"
 #include "server/session.h"
 #include "server/state_store.h"
@@ -67,6 +68,7 @@ class Space {
 
   void on_quota_asks(Session& session, const v1::QuotaAsks& message, lease::TimeNs now_ns);
   void on_quota_usage(Session& session, const v1::QuotaUsage& message, lease::TimeNs now_ns);
+  void on_permit_reports(Session& session, const v1::PermitReports& message, lease::TimeNs now_ns);
   // Null without a store. Quotas need to be polled even where nobody is connected: periods end.
   SpaceQuotas* quotas() noexcept { return quotas_.get(); }
   // From now on, where there was no store before.
@@ -126,6 +128,7 @@ class Space {
   v1::ToAgent poke_message_;
 
   std::unique_ptr<SpaceQuotas> quotas_;
+  std::unique_ptr<SpacePermits> permits_;  // as old as the book
 
   SpaceCounts counts_;
   struct Rate {

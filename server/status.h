@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "lease/book.h"
+#include "lease/permit_book.h"
 #include "lease/quota_book.h"
 #include "net/listener.h"
 #include "server/state_store.h"
@@ -106,6 +107,7 @@ struct SpaceStatus {
   std::int64_t tail_ns = 0;
   std::uint64_t requests_per_s = 0;
   SpaceCounts counts;
+  std::vector<lease::PermitStatus> permits;
   std::optional<QuotaSpaceStatus> quotas;  // where the server has a store for them
   std::size_t limit_count = 0;
   std::vector<LimitStatus> limits;  // empty when they are not listed

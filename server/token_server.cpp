@@ -345,6 +345,8 @@ void TokenServer::Impl::on_message(net::Connection& connection, const v1::ToServ
     session.space->on_goodbye(session, message.goodbye(), boot_now_ns());
   } else if (kind == net::ToServerKind::quota_asks) {
     session.space->on_quota_asks(session, message.quota_asks(), boot_now_ns());
+  } else if (kind == net::ToServerKind::permit_reports) {
+    session.space->on_permit_reports(session, message.permit_reports(), boot_now_ns());
   } else if (kind == net::ToServerKind::quota_usage) {
     session.space->on_quota_usage(session, message.quota_usage(), boot_now_ns());
   } else if (kind == net::ToServerKind::cluster_query) {

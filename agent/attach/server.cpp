@@ -253,11 +253,12 @@ bool AttachServer::handle(Connection& connection, const Frame& frame, std::size_
 // The process says which slot of the toolkit it took. Another's slot is not its to name: that would
 // take the other's permits away when this one ends.
 void AttachServer::hold(Connection& connection, std::uint32_t slot, std::uint32_t generation) {
-  const Toolkit* toolkit = domain_.toolkit();
+  Toolkit* toolkit = domain_.toolkit();
   if (toolkit == nullptr || !toolkit->owns(slot, generation, connection.info.peer.pid)) return;
   connection.holds = true;
   connection.slot = slot;
   connection.owner = toolkit->view().process(slot).owner.load(std::memory_order_acquire);
+  toolkit->announced(slot);
 }
 
 std::uint32_t AttachServer::free_id() const {

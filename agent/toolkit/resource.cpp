@@ -129,11 +129,8 @@ void Resource::configure(const ResourceConfig& config, std::int64_t now_ns) {
 
 void Resource::write_config() {
   ResourceRule& r = rule();
-  const ConcurrencyConfig& concurrency = config_.concurrency;
-  r.concurrency.store(concurrency.present ? concurrency.max : 0, kRelaxed);
-  for (std::size_t i = 0; i < kClasses; ++i)
-    r.class_reserve[i].store(concurrency.max * concurrency.reserve_permille[i] / 1000, kRelaxed);
-  r.lease_ns.store(concurrency.lease_ns, kRelaxed);
+  write_concurrency();
+  r.lease_ns.store(config_.concurrency.lease_ns, kRelaxed);
 
   const std::uint64_t version = r.config_version.load(kRelaxed);
   // release fence: whoever sees a word of what follows sees the odd version before it, too.
@@ -172,6 +169,37 @@ void Resource::write_config() {
   }
   // release: the name and the configuration are there before the resource is.
   r.hot.store(hot_word(generation_, tools_of(config_)), std::memory_order_release);
+}
+
+// seq_cst, as what clients do around it: one that raised the total before these stores is seen by
+// the next look at the total, and one that raises it later looks at the limit again and sees them.
+// In between a class may find less room than it should, and never more.
+void Resource::write_concurrency() {
+  ResourceRule& r = rule();
+  const ConcurrencyConfig& concurrency = config_.concurrency;
+  std::uint64_t limit = concurrency.present ? concurrency.max : 0;
+  if (concurrency.present && concurrency.cluster) limit = permits_;
+  // The word 0 says that there is no limit, so 'none' is one permit that every class leaves.
+  const bool none = concurrency.present && limit == 0;
+  const auto put_reserves = [&] {
+    for (std::size_t i = 0; i < kClasses; ++i)
+      r.class_reserve[i].store(none ? 1 : limit * concurrency.reserve_permille[i] / 1000);
+  };
+  const bool rises = limit > r.concurrency.load(kRelaxed);
+  if (rises) put_reserves();
+  r.concurrency.store(none ? 1 : limit);
+  if (!rises) put_reserves();
+}
+
+void Resource::set_permits(std::uint64_t cap) {
+  permits_ = std::min(cap, kPermitsMax);
+  if (config_.concurrency.cluster) write_concurrency();
+}
+
+std::uint64_t Resource::in_flight() const {
+  const std::int64_t total = counter().in_flight.load();
+  return std::min<std::uint64_t>(static_cast<std::uint64_t>(std::max<std::int64_t>(0, total)),
+                                 kPermitsMax);
 }
 
 void Resource::retire() { rule().hot.store(0, std::memory_order_release); }

@@ -55,6 +55,11 @@ class Resource {
   void force(adaptive::BreakerState state, std::int64_t now_ns, std::int64_t until_ns = 0);
   void note_expired(std::uint64_t permits);
   void note_reaped(std::uint64_t total);
+  // Of a limit that the cluster shares: this host's part. In force when it returns; 0: nobody
+  // enters. Until it is called for the first time nobody does.
+  void set_permits(std::uint64_t cap);
+  // Read after whatever was put in force before.
+  std::uint64_t in_flight() const;
 
   const ResourceConfig& config() const { return config_; }
   const std::string& name() const { return config_.name; }
@@ -87,6 +92,7 @@ class Resource {
   shm::ResourceRule& rule() const;
   shm::ResourceCounter& counter() const { return view_.counter(place_); }
   void write_config();
+  void write_concurrency();
   shm::OutcomeTotals growth();
   void tick_shed(std::int64_t now_ns, const shm::OutcomeTotals& grown, std::uint64_t in_flight);
   void tick_breaker(std::int64_t now_ns, const shm::OutcomeTotals& grown);
@@ -120,6 +126,7 @@ class Resource {
   std::uint64_t reaped_total_ = 0;
   std::uint64_t draws_ = 0;
   std::int32_t cpu_permille_ = -1;
+  std::uint64_t permits_ = 0;
   bool begun_ = false;
 };
 

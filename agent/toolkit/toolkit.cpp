@@ -376,6 +376,21 @@ bool Toolkit::owns(std::uint32_t slot, std::uint32_t generation, std::int64_t pi
   return theirs != own_namespace_ || process_pid(owner) == static_cast<std::uint64_t>(pid);
 }
 
+void Toolkit::announced(std::uint32_t slot) {
+  announced_.resize(view_.geometry().processes_max);
+  announced_[slot] = view_.process(slot).owner.load(std::memory_order_acquire);
+}
+
+bool Toolkit::all_announced() const {
+  for (std::uint32_t slot = 0; slot < view_.geometry().processes_max; ++slot) {
+    const std::uint64_t owner = view_.process(slot).owner.load(std::memory_order_acquire);
+    const ProcessState state = process_state(owner);
+    if (state != ProcessState::live && state != ProcessState::claiming) continue;
+    if (slot >= announced_.size() || announced_[slot] != owner) return false;
+  }
+  return true;
+}
+
 void Toolkit::connection_ended(std::uint32_t slot, std::uint64_t owner, Fd pidfd,
                                std::int64_t now_ns) {
   dying_.push_back({slot, owner, std::move(pidfd), now_ns + kDyingNs});

@@ -81,6 +81,10 @@ class Toolkit {
                         std::int64_t now_ns);
   // Whether a process of that number may say that a slot is its own.
   bool owns(std::uint32_t slot, std::uint32_t generation, std::int64_t pid) const;
+  // It did, and so it goes by the rules of this agent.
+  void announced(std::uint32_t slot);
+  // Whether every process that may hold permits did.
+  bool all_announced() const;
 
   // closed lets go; `until_ns` 0: until told otherwise. False: no such resource, or it has no
   // breaker of states.
@@ -131,6 +135,7 @@ class Toolkit {
   std::vector<std::string> feature_names_;
   std::vector<std::pair<std::uint32_t, std::size_t>> features_;  // place, entry
   std::vector<Dying> dying_;
+  std::vector<std::uint64_t> announced_;  // by slot: its word then
   std::vector<shm::LeaseWatch> watches_;
   adaptive::Signal signal_;
   std::int64_t next_ns_ = 0;

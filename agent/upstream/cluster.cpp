@@ -38,13 +38,14 @@ std::uint64_t random_word() {
 ClusterRule frame_of(const ClusterRule& rule) {
   ClusterRule frame = rule;
   frame.limits.clear();
+  frame.permits.clear();
   return frame;
 }
 
 }  // namespace
 
 bool wants_cluster(const ClusterRule& rule) noexcept {
-  return !rule.embedded() || !rule.limits.empty() || !rule.listen.empty();
+  return !rule.embedded() || !rule.limits.empty() || !rule.permits.empty() || !rule.listen.empty();
 }
 
 Cluster::Cluster(boost::asio::io_context& io, ClusterOptions options,
@@ -98,6 +99,15 @@ std::string Cluster::start(const ClusterRule& rule) {
   upstream_ = std::make_unique<Upstream>(std::move(upstream),
                                          UpstreamClocks{read_boot_ns, shm::read_mono_ns}, *link_);
   upstream_->set_limits(limits_, hosts);
+  PermitsOptions permits;
+  permits.boot_id = options_.boot_id;
+  permits.file = options_.runtime_dir + "/permits";
+  permits.patience_ns = static_cast<std::int64_t>(rule.request_timeout_ms) * 1'000'000;
+  permits.ttl_ns = static_cast<std::int64_t>(rule.lease.ttl_ns + rule.lease.tail_ns);
+  permits_ = std::make_unique<Permits>(
+      std::move(permits), read_boot_ns,
+      [link = link_.get()](const lease::PermitReport& report) { link->say(report); });
+  link_->set_permits(*permits_);
   return link_->start(*upstream_, [this](PushedRules rules) { take_rules(std::move(rules)); });
 }
 
@@ -152,6 +162,7 @@ void Cluster::take_rules(PushedRules rules) {
 void Cluster::prepare(Domain& domain, bool first) {
   domain.set_lease_source([this](const LimitRule& rule) { return upstream_->terms_of(rule); });
   if (!first) return;
+  permits_->restore(domain.counters_id(), domain.adopted());
   if (domain.adopted())
     upstream_->restore(domain.counters_id());
   else
@@ -181,6 +192,8 @@ DomainRule Cluster::merged(const DomainRule& rule) {
 }
 
 void Cluster::stop(bool give_back) {
+  // The permits first: after its goodbye nothing more is heard of a session.
+  if (give_back && permits_) permits_->leave();
   if (give_back && upstream_) upstream_->leave();
   if (link_) link_->close();
   if (server_) server_->stop();

@@ -2,6 +2,7 @@
 // where it is embedded, and the limits that come from it.
 #pragma once
 
+#include <algorithm>
 #include <boost/asio/io_context.hpp>
 #include <cstdint>
 #include <functional>
@@ -11,6 +12,7 @@
 
 #include "agent/domain.h"
 #include "agent/upstream/embedded.h"
+#include "agent/upstream/permits.h"
 #include "agent/upstream/server_link.h"
 #include "agent/upstream/upstream.h"
 #include "rules/parse.h"
@@ -46,18 +48,25 @@ class Cluster {
   // The domain in which the limits live. Before it publishes, and after.
   // `first`: this process serves it for the first time.
   void prepare(Domain& domain, bool first);
-  void bind(Domain& domain) { upstream_->bind(domain); }
+  void bind(Domain& domain) {
+    upstream_->bind(domain);
+    permits_->bind(domain);
+  }
   // The domain's own limits and the cluster's. A name that is in both stays the host's.
   DomainRule merged(const DomainRule& rule);
 
-  void tick() { upstream_->tick(); }
-  std::int64_t due_in_ns() const { return upstream_->due_in_ns(); }
+  void tick() {
+    upstream_->tick();
+    permits_->tick(upstream_->heard_ns());
+  }
+  std::int64_t due_in_ns() const { return std::min(upstream_->due_in_ns(), permits_->due_in_ns()); }
   void look() { upstream_->look(); }
   // `give_back`: nobody spends here any more.
   void stop(bool give_back);
 
   const ClusterRule& rule() const { return rule_; }
   const Upstream& upstream() const { return *upstream_; }
+  const Permits& permits() const { return *permits_; }
   ServerLink& link() { return *link_; }
   const ServerLink& link() const { return *link_; }
   const std::vector<std::string>& conflicts() const { return conflicts_; }
@@ -84,6 +93,7 @@ class Cluster {
   std::unique_ptr<EmbeddedServer> server_;
   std::unique_ptr<ServerLink> link_;
   std::unique_ptr<Upstream> upstream_;
+  std::unique_ptr<Permits> permits_;
 };
 
 }  // namespace weir::agent

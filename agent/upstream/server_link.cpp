@@ -7,7 +7,9 @@
 #include "daemon/log/printable.h"
 #include "net/lease_wire.h"
 #include "rules/file.h"
+#include "server/permits.h"
 #include "server/wire.h"
+#include "server/wire_permit.h"
 
 namespace weir::agent {
 
@@ -99,6 +101,12 @@ void ServerLink::say(const lease::Goodbye& goodbye) {
   link_->send(message);
 }
 
+void ServerLink::say(const lease::PermitReport& report) {
+  v1::ToServer message;
+  server::to_wire(report, *message.mutable_permit_reports());
+  link_->send(message);
+}
+
 void ServerLink::go_elsewhere(const std::string& why) { link_->reconnect(why); }
 
 // ---- what is heard
@@ -119,6 +127,10 @@ void ServerLink::on_message(const v1::ToAgent& message) {
       if (!said_.empty()) spdlog::info("the token server {} is there", link_->stats().address);
       said_.clear();
       upstream_->on_welcome(welcome);
+      if (permits_ != nullptr && upstream_->connected())
+        permits_->on_welcome(welcome.session,
+                             message.welcome().protocol_minor() >= server::kPermitsMinor,
+                             upstream_->heard_ns());
       break;
     }
     case net::ToAgentKind::answer:
@@ -150,6 +162,10 @@ void ServerLink::on_message(const v1::ToAgent& message) {
     case net::ToAgentKind::quota_pokes:
     case net::ToAgentKind::quota_usage_taken:
       break;  // nothing here has asked for quotas
+    case net::ToAgentKind::permit_grants:
+      if (permits_ != nullptr && server::from_wire(message.permit_grants(), permit_grants_))
+        permits_->on_grants(permit_grants_, upstream_->heard_ns());
+      break;
     case net::ToAgentKind::cluster_report:
       on_report(message.cluster_report());
       break;
@@ -176,6 +192,7 @@ void ServerLink::on_closed(const std::string& reason) {
   while (!queries_.empty())
     finish(queries_.begin()->first, "the connection to the token server ended: " + reason, none);
   upstream_->on_closed();
+  if (permits_ != nullptr) permits_->on_closed(upstream_->heard_ns());
 }
 
 // One line for a trouble, however long it lasts.

@@ -11,6 +11,7 @@
 #include <string>
 #include <vector>
 
+#include "agent/upstream/permits.h"
 #include "agent/upstream/pushed_rules.h"
 #include "agent/upstream/upstream.h"
 #include "net/link.h"
@@ -37,12 +38,15 @@ class ServerLink final : public Speaker {
   // Empty, or why the certificates are of no use. `upstream` outlives this, and so does what the
   // callback refers to.
   [[nodiscard]] std::string start(Upstream& upstream, std::function<void(PushedRules)> on_rules);
+  // Before start(); outlives this.
+  void set_permits(Permits& permits) { permits_ = &permits; }
   void close();
 
   void say(const lease::Hello& hello) override;
   void say(const lease::Request& request) override;
   void say(const lease::Ack& ack) override;
   void say(const lease::Goodbye& goodbye) override;
+  void say(const lease::PermitReport& report);
   void go_elsewhere(const std::string& why) override;
 
   // `done` is called once, with an error text or the report.
@@ -74,6 +78,8 @@ class ServerLink final : public Speaker {
   ServerLinkOptions options_;
   std::unique_ptr<net::Link> link_;
   Upstream* upstream_ = nullptr;
+  Permits* permits_ = nullptr;
+  lease::PermitGrants permit_grants_;
   std::function<void(PushedRules)> on_rules_;
   RulesAssembler assembler_;
   std::uint64_t rules_version_ = 0;

@@ -38,6 +38,13 @@ void promises(const v1::ToServer& message) {
   for (const std::uint64_t rate : request.rate())
     if (rate > net::kMicroMax) std::abort();
   if (message.has_hello() && message.hello().host().empty()) std::abort();
+  const v1::PermitReports& permits = message.permit_reports();
+  const int permit_rows = permits.name_size();
+  if (permit_rows > net::kPermitRowsMax || permits.cap_size() != permit_rows ||
+      permits.in_flight_size() != permit_rows || permits.want_size() != permit_rows)
+    std::abort();
+  for (const std::uint64_t cap : permits.cap())
+    if (cap > net::kPermitsMax) std::abort();
 }
 void promises(const v1::ToAgent& message) {
   const v1::Answer& answer = message.answer();
@@ -45,6 +52,10 @@ void promises(const v1::ToAgent& message) {
   if (rows > net::kRowsMax || answer.hosts_size() != rows || answer.fill_size() != rows)
     std::abort();
   if (message.rules().rules_size() > net::kRowsMax) std::abort();
+  const v1::PermitGrants& permits = message.permit_grants();
+  if (permits.name_size() > net::kPermitRowsMax || permits.cap_size() != permits.name_size() ||
+      permits.hosts_size() != permits.name_size())
+    std::abort();
 }
 
 template <class Message>

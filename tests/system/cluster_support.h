@@ -57,6 +57,11 @@ class Server {
       std::fputs(read_text(dir_ / "server.log").c_str(), stderr);
   }
 
+  // As {name: db, max: 100}; before start().
+  void set_concurrency(std::string list) {
+    concurrency_ = std::move(list);
+    write_rules();
+  }
   void set_limits(std::vector<std::string> limits) {
     limits_ = std::move(limits);
     write_rules();
@@ -92,6 +97,7 @@ class Server {
                        "\nlease: " + kLease + "\nnamespaces:\n  default:\n    limits:\n";
     for (const std::string& limit : limits_)
       text += "      - {" + limit + "}\n";
+    if (!concurrency_.empty()) text += "    concurrency: [" + concurrency_ + "]\n";
     write_text(dir_ / "server.yaml", text);
   }
 
@@ -99,6 +105,7 @@ class Server {
   ServerPlace place_;
   std::uint16_t port_;
   std::vector<std::string> limits_;
+  std::string concurrency_;
   Process process_;
 };
 
