@@ -7,6 +7,7 @@ namespace weir::lease {
 namespace {
 
 constexpr TimeNs kRateWindow = 500 * kMs;
+constexpr std::size_t kRefundsMax = 100'000;
 
 Units sum_in_word(const std::vector<QuotaKept::Mine>& chunks) noexcept {
   Units sum = 0;
@@ -49,6 +50,11 @@ void QuotaDesk::add_key(std::uint32_t slot, const std::string& key, TimeNs now_n
   row.used = true;
   row.used_at_ns = row.rate_at_ns = now_ns;
   index_[key] = slot;
+  if (const auto known = refunds_.find(key); known != refunds_.end()) {
+    row.gen = known->second.first;
+    row.refunded = known->second.second;
+    refunds_.erase(known);
+  }
   schedule(slot, now_ns);
 }
 
@@ -84,8 +90,9 @@ void QuotaDesk::leave(TimeNs now_ns) {
     drop_key(slot, now_ns);
 }
 
-void QuotaDesk::new_identity(TimeNs now_ns) {
-  options_.agent_epoch = random_.next() | 1;
+void QuotaDesk::new_identity(TimeNs now_ns, std::uint64_t agent_epoch) {
+  options_.agent_epoch = agent_epoch != 0 ? agent_epoch : random_.next() | 1;
+  refunds_.clear();
   for (std::uint32_t slot = 0; slot < rows_.size(); ++slot) {
     Row& row = rows_[slot];
     if (!row.used) continue;
@@ -113,6 +120,7 @@ QuotaDeskView QuotaDesk::view(std::uint32_t slot) const {
   view.per_s = row.per_s;
   view.remaining_at_server = row.remaining;
   view.valid_end_ns = row.valid_end_ns;
+  view.ask_after_ns = row.ask_after_ns;
   view.chunks = row.chunks.size();
   view.waiting = row.pending_seq != 0;
   return view;
@@ -257,6 +265,8 @@ void QuotaDesk::finish(std::uint32_t slot) {
   if (!row.told) orphans_.push_back(row.key);
   if (row.due_ns != kNever) due_.erase({row.due_ns, slot});
   index_.erase(row.key);
+  if (row.refunded > 0 && refunds_.size() < kRefundsMax)
+    refunds_[row.key] = {row.gen, row.refunded};
   row = Row{};
   order(slot).gone = true;
 }

@@ -97,6 +97,7 @@ struct QuotaDeskView {
   Units per_s = 0;
   Units remaining_at_server = 0;
   TimeNs valid_end_ns = 0;
+  TimeNs ask_after_ns = 0;  // nothing is requested before
   std::size_t chunks = 0;
   bool waiting = false;  // for an answer
 };
@@ -114,7 +115,8 @@ class QuotaDesk {
   // All keys: the host is going down, or has become somebody else's copy. A copy returns nothing:
   // its chunks are the other one's.
   void leave(TimeNs now_ns);
-  void new_identity(TimeNs now_ns);
+  // `agent_epoch`: of the new one; 0: a random one.
+  void new_identity(TimeNs now_ns, std::uint64_t agent_epoch = 0);
 
   void observe(std::uint32_t slot, const QuotaUse& use, TimeNs now_ns);
   void drained(std::uint32_t slot, Units taken, TimeNs now_ns);
@@ -187,6 +189,8 @@ class QuotaDesk {
   QuotaDeskOptions options_;
   Random random_;
   std::vector<Row> rows_;
+  // Of keys that were dropped: what was refunded in which generation is a total to the server.
+  std::unordered_map<std::string, std::pair<std::uint64_t, Units>> refunds_;
   std::unordered_map<std::string, std::uint32_t> index_;
   std::set<std::pair<TimeNs, std::uint32_t>> due_;
   std::vector<QuotaOrder> orders_, told_orders_;

@@ -326,5 +326,33 @@ TEST(QuotaDesk, RefundsAreToldAsATotal) {
   EXPECT_EQ(host.kept.refunded, 4);
 }
 
+// To the server it is a total of this agent and generation, however often the key came and went:
+// counted from nought again, the next refunds would say nothing new.
+TEST(QuotaDesk, RefundsGoOnWhereTheyWereWhenAKeyComesBack) {
+  Host host;
+  host.fill(8);
+  host.level = 0;
+  host.refunded = 4;
+  host.now += kSecond;
+  host.look();
+  const auto told = host.talk();
+  ASSERT_TRUE(told.has_value());
+  QuotaReply closed = host.reply(*told);
+  closed.closed.push_back(told->chunks.at(0).seq);
+  host.hear(closed);
+  host.desk.drop_key(0, host.now);
+  host.in_force();
+  ASSERT_TRUE(host.gone);
+
+  host.desk.add_key(0, "k", host.now);
+  host.refunded = 1;  // the counter of the slot began anew
+  host.look(1);
+  const auto again = host.talk();
+
+  ASSERT_TRUE(again.has_value());
+  EXPECT_EQ(again->refunded_total, 5);
+  EXPECT_EQ(again->refund_gen, kGen);
+}
+
 }  // namespace
 }  // namespace weir::lease
