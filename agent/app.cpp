@@ -211,6 +211,7 @@ std::string App::serve_domain(const DomainRule& rule, std::vector<InheritedFd>& 
       static_cast<std::uint32_t>(std::clamp<long>(::sysconf(_SC_NPROCESSORS_CONF), 1, kCpusMax));
   options.resources_max = options_.resources_max;
   options.ran_before = ran_before_;
+  if (cluster_ && cluster_->rule().domain == rule.name) options.quota_keys = options_.quota_keys;
   Inherited kept{take_named(inherited, "counters-" + rule.name),
                  take_named(inherited, "ledger-" + rule.name)};
   const bool had_counters = static_cast<bool>(kept.counters);
@@ -302,6 +303,7 @@ void App::on_tick() {
     waiting += served.domain->minter().waiting();
   }
   ++ticks_total_;
+  if (cluster_ && cluster_->busy()) spent = true;
   if (spent || waiting > 0) last_spent_ns_ = began_ns;
   tick_times_.add(read_mono_ns() - began_ns);
 

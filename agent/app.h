@@ -32,6 +32,7 @@ struct AppOptions {
   std::string state_dir;                // of an embedded server; empty: see state_dir()
   std::uint32_t clients_max = 1024;
   std::uint32_t resources_max = kResourcesPerDomainDefault;
+  std::uint32_t quota_keys = kQuotaKeysDefault;
   CpuFollow cpu_follow = CpuFollow::busier;
 };
 

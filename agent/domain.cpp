@@ -81,19 +81,24 @@ Result<int> Domain::make_counters() {
                                   options_.clients_max * kWaitersPerClient, kLaneSets};
   const std::uint32_t cells = kStripeSets * options_.cpus;
   const ToolkitGeometry toolkit = toolkit_geometry(geometry);
-  auto counters = make_segment("weir.counters", toolkit.counters_bytes());
+  const QuotaGeometry quotas = quota_geometry(toolkit);
+  auto counters = make_segment("weir.counters", quotas.counters_bytes());
   if (!counters) return counters.error();
-  auto ledger = make_segment("weir.ledger", Ledger::bytes(options_.limits_max, cells));
+  auto ledger = make_segment("weir.ledger", whole_ledger_bytes(cells));
   if (!ledger) return ledger.error();
-  auto counters_map = map_segment(counters->get(), toolkit.counters_bytes(), true);
+  auto counters_map = map_segment(counters->get(), quotas.counters_bytes(), true);
   if (!counters_map) return counters_map.error();
-  auto ledger_map = map_segment(ledger->get(), Ledger::bytes(options_.limits_max, cells), true);
+  auto ledger_map = map_segment(ledger->get(), whole_ledger_bytes(cells), true);
   if (!ledger_map) return ledger_map.error();
   counters_id_ = random_id();
   format_toolkit_counters(counters_map->data(), toolkit);
+  format_quota_counters(counters_map->data(), quotas);
   format_counters(counters_map->data(), geometry, counters_id_);
   ledger_ = Ledger(ledger_map->data(), options_.limits_max, cells);
   ledger_.format(counters_id_);
+  if (quotas.keys_max != 0)
+    QuotaLedger(ledger_map->data() + Ledger::bytes(options_.limits_max, cells), quotas.keys_max)
+        .format(counters_id_);
   if (const auto sealed = seal_segment(counters->get(), SegmentKind::counters); !sealed)
     return sealed.error();
   if (const auto sealed = seal_segment(ledger->get(), SegmentKind::ledger); !sealed)
@@ -133,6 +138,13 @@ bool Domain::adopt_counters(Inherited& inherited) {
                     counters_map->size() >= toolkit.counters_bytes();
   const bool needed = !rule_.resources.empty() || !rule_.degrades.empty();
   if (!fits && (needed || header.resources_max.load(kRelaxed) != 0)) return false;
+  // Quotas need their area; where nobody needs it, one that is there stays as it is.
+  const std::uint32_t quota_keys = header.quota_keys.load(kRelaxed);
+  if (options_.quota_keys != 0 &&
+      (quota_keys != options_.quota_keys || !fits ||
+       counters_map->size() < quota_geometry(toolkit).counters_bytes() ||
+       ledger_map->size() < whole_ledger_bytes(cells)))
+    return false;
   const Ledger ledger(ledger_map->data(), g.limits_max, cells);
   counters_id_ =
       reinterpret_cast<const CountersHeader*>(counters_map->data())->counters_id.load(kRelaxed);
@@ -153,13 +165,15 @@ bool Domain::adopt_counters(Inherited& inherited) {
 Result<int> Domain::make_rules(std::uint64_t agent_epoch) {
   const RulesGeometry geometry{options_.limits_max};
   const ToolkitGeometry toolkit = toolkit_geometry(counters_.geometry());
-  auto fd = make_segment("weir.rules", toolkit.rules_bytes());
+  const QuotaGeometry quotas = quota_geometry(toolkit);
+  auto fd = make_segment("weir.rules", quotas.rules_bytes());
   if (!fd) return fd.error();
-  auto map = map_segment(fd->get(), toolkit.rules_bytes(), true);
+  auto map = map_segment(fd->get(), quotas.rules_bytes(), true);
   if (!map) return map.error();
   rules_ = RulesWriter(map->data(), geometry);
   std::strncpy(rules_.header().domain, rule_.name.c_str(), sizeof(rules_.header().domain) - 1);
   format_toolkit_rules(map->data(), toolkit);
+  format_quota_rules(map->data(), quotas, random_id());
   format_rules(map->data(), geometry, agent_epoch, counters_id_, options_.stale_after_ns,
                options_.client_term_ns);
   if (const auto sealed = seal_segment(fd->get(), SegmentKind::rules); !sealed)
@@ -169,7 +183,25 @@ Result<int> Domain::make_rules(std::uint64_t agent_epoch) {
   const auto view = toolkit_of(rules_map_.bytes(), geometry,
                                {counters_map_.data(), counters_map_.size()}, counters_.geometry());
   if (view && *view.operator->()) toolkit_ = std::make_unique<Toolkit>(*view.operator->());
+  const auto quota_view =
+      quota_of(rules_map_.bytes(), geometry, {counters_map_.data(), counters_map_.size()},
+               counters_.geometry());
+  if (quota_view && *quota_view.operator->()) {
+    const std::uint32_t cells = counters_.geometry().stripe_sets * counters_.geometry().cpus;
+    QuotaLedger ledger(ledger_map_.data() + Ledger::bytes(options_.limits_max, cells),
+                       quotas.keys_max);
+    if (!ledger.fits(counters_id_)) ledger.format(counters_id_);
+    quota_place_ = {*quota_view.operator->(), rules_map_.data(), ledger};
+  }
   return 0;
+}
+
+QuotaGeometry Domain::quota_geometry(const ToolkitGeometry& toolkit) const {
+  return {options_.quota_keys, toolkit.rules_bytes(), toolkit.counters_bytes()};
+}
+
+std::size_t Domain::whole_ledger_bytes(std::uint32_t cells) const {
+  return Ledger::bytes(options_.limits_max, cells) + QuotaLedger::bytes(options_.quota_keys);
 }
 
 ToolkitGeometry Domain::toolkit_geometry(const CountersGeometry& counters) const {

@@ -11,6 +11,8 @@
 #include <vector>
 
 #include "agent/mint/minter.h"
+#include "agent/quota/door.h"
+#include "agent/quota/table.h"
 #include "agent/toolkit/toolkit.h"
 #include "rules/parse.h"
 #include "rules/tz.h"
@@ -26,6 +28,7 @@ struct DomainOptions {
   std::uint32_t clients_max = 1024;
   std::uint32_t cpus = 1;
   std::uint32_t resources_max = kResourcesPerDomainDefault;
+  std::uint32_t quota_keys = 0;  // keys of quotas in use at once; 0: no quotas here
   std::uint64_t stale_after_ns = 250'000'000;
   std::uint64_t client_term_ns = 5'000'000;
   // Another agent ran here since the host started and left no counters: buckets start empty.
@@ -85,6 +88,11 @@ class Domain {
   const DomainRule& rule() const { return rule_; }
   // Null where the counters were kept from an agent that had none.
   Toolkit* toolkit() const { return toolkit_.get(); }
+  // Where quotas lie; an empty view where the domain has none.
+  const QuotaPlace& quota_place() const { return quota_place_; }
+  // Who serves them; null while nobody does. Outlives its stay here.
+  QuotaDoor* quota_door() const { return quota_door_; }
+  void set_quota_door(QuotaDoor* door) { quota_door_ = door; }
   Minter& minter() { return *minter_; }
   const Minter& minter() const { return *minter_; }
   int rules_fd() const { return rules_fd_.get(); }
@@ -108,6 +116,8 @@ class Domain {
   bool adopt_counters(Inherited& inherited);
   shm::Result<int> make_rules(std::uint64_t agent_epoch);
   shm::ToolkitGeometry toolkit_geometry(const shm::CountersGeometry& counters) const;
+  shm::QuotaGeometry quota_geometry(const shm::ToolkitGeometry& toolkit) const;
+  std::size_t whole_ledger_bytes(std::uint32_t cells) const;
 
   int find_slot(const std::string& limit) const;
   int free_slot(std::int64_t now_ns) const;
@@ -138,6 +148,8 @@ class Domain {
   Ledger ledger_;
   std::unique_ptr<Minter> minter_;
   std::unique_ptr<Toolkit> toolkit_;
+  QuotaPlace quota_place_;
+  QuotaDoor* quota_door_ = nullptr;
   std::map<std::string, std::uint32_t> slots_;  // limits of the rule in force
   std::map<std::string, std::shared_ptr<const TimeZone>> zones_;
   std::array<std::int64_t, kStripeSets + 1> stripes_freed_ns_{};

@@ -49,6 +49,10 @@ void declare(CLI::App& cli, Arguments& arguments) {
                  "Most resources of a domain, those of tenants included")
       ->check(CLI::Range(std::size_t{1}, kResourcesPerDomainMax))
       ->capture_default_str();
+  cli.add_option("--quota-keys", arguments.options.quota_keys,
+                 "Most keys of quotas in use at once; 0: none")
+      ->check(CLI::Range(0U, shm::kQuotaKeysMax))
+      ->capture_default_str();
   cli.add_option("--cpu", arguments.cpu, "Whose CPU use is followed: busier, host or cgroup")
       ->check(CLI::IsMember({"busier", "host", "cgroup"}))
       ->capture_default_str();

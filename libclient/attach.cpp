@@ -93,6 +93,11 @@ weir_status adopt(Attachment& at, const Fd& rules_fd, const Fd& counters_fd) noe
                             {counters_map->data(), counters_map->size()}, *counters.operator->());
   if (!toolkit) return WEIR_E_UNTRUSTED;
   at.toolkit = *toolkit;
+  const auto quotas =
+      quota_of(rules_map->bytes(), *rules.operator->(),
+               {counters_map->data(), counters_map->size()}, *counters.operator->());
+  if (!quotas) return WEIR_E_UNTRUSTED;
+  at.quotas = *quotas.operator->();
   at.rules_map = std::move(*rules_map);
   at.counters_map = std::move(*counters_map);
   return WEIR_OK;

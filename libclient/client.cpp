@@ -1,4 +1,5 @@
 // Opening, closing, naming limits, and the small calls around them.
+#include "libclient/quota.h"
 #include "libclient/toolkit.h"
 
 #include <errno.h>
@@ -154,6 +155,7 @@ void weir_close(weir_client* client) {
   const KeepErrno keep;
   unregister_client(*client);
   close_toolkit(*client);
+  close_quotas(*client);
   drop_link(*client);
   for (weir_limit* l = client->limits.load(); l != nullptr;) {
     weir_limit* next = l->next.load();
@@ -294,6 +296,18 @@ const char* weir_strerror(weir_status status) {
       return "refused: another attempt is no use or not allowed";
     case WEIR_DENY_BUDGET:
       return "refused: the retry budget is used up";
+    case WEIR_DENY_SPENT:
+      return "refused: no units of the quota are left";
+    case WEIR_DENY_RATE:
+      return "refused: the rate of the quota's key is reached";
+    case WEIR_DENY_SUSPENDED:
+      return "refused: the quota's key is suspended";
+    case WEIR_DENY_EXPIRED:
+      return "refused: the quota's key has expired";
+    case WEIR_DENY_NO_KEY:
+      return "refused: the quota has no such key";
+    case WEIR_E_UNAVAILABLE:
+      return "no answer about the quota in time: is there an agent, and does it reach its server?";
     case WEIR_PENDING:
       return "still waiting";
     case WEIR_E_INVALID:

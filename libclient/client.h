@@ -10,10 +10,12 @@
 #include "shm/clock.h"
 #include "shm/fd.h"
 #include "shm/frame.h"
+#include "shm/quota.h"
 #include "shm/segment.h"
 #include "shm/stripe.h"
 #include "shm/toolkit.h"
 #include "shm/view.h"
+#include "weir/quota.h"
 #include "weir/toolkit.h"
 #include "weir/weir.h"
 
@@ -36,6 +38,7 @@ struct Attachment {
   shm::RulesView rules;
   shm::CountersView counters;
   shm::ToolkitView toolkit;    // empty where the agent has none
+  shm::QuotaView quotas;       // likewise
   std::int64_t offset_ns = 0;  // this process's clock minus the agent's frame
   std::uint64_t counters_id = 0;
   bool is_private = false;
@@ -140,6 +143,7 @@ struct weir_client {
   // Of the toolkit: see toolkit.h.
   std::atomic<weir_resource*> resources{nullptr};
   std::atomic<weir_feature*> features{nullptr};
+  std::atomic<weir_quota*> quotas{nullptr};
   std::uint64_t process_counters_id = 0;  // under busy: in which counters the slot was taken
   std::int32_t process_slot = -1;         // under busy
   std::uint64_t process_owner = 0;        // under busy

@@ -96,6 +96,8 @@ struct ClusterRule {
   std::string state_dir;  // empty: the agent's own
   std::vector<LimitRule> limits;
   std::vector<PermitLimit> permits;  // of its resources with scope: cluster
+  std::vector<QuotaRule> quotas;
+  StoreRule store;  // of the quotas, where there are any
 
   bool embedded() const noexcept { return servers.empty(); }
   bool operator==(const ClusterRule&) const = default;

@@ -2,16 +2,17 @@
 #include <array>
 
 #include "rules/parse_parts.h"
+#include "rules/quota_parts.h"
 #include "rules/text.h"
 
 namespace weir {
 namespace {
 
-constexpr std::array<std::string_view, 12> kClusterKeys{
-    "namespace", "domain",   "host",  "token_file", "tls",   "request_timeout",
-    "listen",    "insecure", "allow", "guard",      "lease", "state_dir"};
-constexpr std::array<std::string_view, 6> kEmbeddedKeys{"listen", "insecure", "allow",
-                                                        "guard",  "lease",    "state_dir"};
+constexpr std::array<std::string_view, 15> kClusterKeys{
+    "namespace", "domain", "host",  "token_file", "tls",    "request_timeout", "listen", "insecure",
+    "allow",     "guard",  "lease", "state_dir",  "quotas", "store",           "audit"};
+constexpr std::array<std::string_view, 9> kEmbeddedKeys{
+    "listen", "insecure", "allow", "guard", "lease", "state_dir", "quotas", "store", "audit"};
 constexpr std::array<std::string_view, 2> kAccessKeys{"tokens", "certificates"};
 constexpr std::string_view kEmbedded = "embedded";
 constexpr std::uint64_t kTimeoutMinNs = 10'000'000;
@@ -109,6 +110,8 @@ class ClusterParser {
     if (auto path = map.value("state_dir", "/var/lib/weir", parse_path)) {
       rule.state_dir = std::move(*path);
     }
+    rule.quotas = read_quotas(map, context_);
+    rule.store = read_store(map, context_);
     const YamlEntry* allow = map.find("allow");
     if (allow == nullptr || allow->value->kind == YamlKind::null) return;
     const MapReader access{*allow->value, "'allow'", kAccessKeys, context_.reporter};

@@ -87,6 +87,8 @@ ServerRules embedded_rules(const ClusterRule& cluster, const std::string& unix_p
   own.guard = cluster.guard;
   own.limits = cluster.limits;
   own.permits = cluster.permits;
+  own.quotas = cluster.quotas;
+  rules.store = cluster.store;
   rules.namespaces.push_back(std::move(own));
   return rules;
 }

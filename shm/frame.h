@@ -23,6 +23,9 @@ enum class FrameType : std::uint16_t {
   doorbell = 4,  // client: a bucket ran dry while you did not look
   wait = 5,      // client: look at this waiter cell
   hold = 6,      // client: this process slot of the toolkit is mine (since 1.2)
+  // Since 1.3; longer than others, see shm/quota_frame.h.
+  quota_ask = 7,     // client: units of this key are wanted
+  quota_report = 8,  // client: how the work went that units were taken for
 };
 
 enum class Refusal : std::uint32_t {

@@ -72,7 +72,10 @@ struct alignas(kLineBytes) RulesHeader {
   A32 live_slot_bytes;
   A32 resources_max;  // since 1.2: of the toolkit, see shm/toolkit.h; 0: there is none
   A32 features_max;   // since 1.2
-  std::uint8_t reserved0[kLineBytes - 80];
+  A32 quota_keys;     // since 1.3: slots of keys of quotas, see shm/quota.h; 0: there are none
+  A32 quota_reserved;
+  A64 quota_seed;  // of the hash by which keys are found, so that nobody can choose its collisions
+  std::uint8_t reserved0[kLineBytes - 96];
 
   S64 heartbeat_mono_ns;  // also the coarse clock
   A64 table_flip;         // bit 0: which table is valid; the rest counts publications
@@ -99,6 +102,8 @@ static_assert(sizeof(RulesHeader) == kPageBytes);
 static_assert(offsetof(RulesHeader, version) == 8);
 static_assert(offsetof(RulesHeader, header_bytes) == 56);
 static_assert(offsetof(RulesHeader, resources_max) == 72);
+static_assert(offsetof(RulesHeader, quota_keys) == 80);
+static_assert(offsetof(RulesHeader, quota_seed) == 88);
 static_assert(offsetof(RulesHeader, heartbeat_mono_ns) == 128);
 static_assert(offsetof(RulesHeader, table_flip) == 136);
 static_assert(offsetof(RulesHeader, sleeping) == 144);
@@ -195,7 +200,9 @@ struct alignas(kLineBytes) CountersHeader {
   A32 resources_max;  // since 1.2: of the toolkit, see shm/toolkit.h; 0: there is none
   A32 processes_max;  // since 1.2
   A32 holders_max;    // since 1.2
-  std::uint8_t reserved0[kLineBytes - 72];
+  A32 quota_keys;     // since 1.3: see shm/quota.h; 0: there are none
+  A32 quota_reserved;
+  std::uint8_t reserved0[kLineBytes - 80];
   A64 office;  // who may mint in this domain: holder and expiry, see shm/office.h
   std::uint8_t reserved1[kPageBytes - kLineBytes - 8];
 };
@@ -203,6 +210,7 @@ static_assert(sizeof(CountersHeader) == kPageBytes);
 static_assert(offsetof(CountersHeader, header_bytes) == 32);
 static_assert(offsetof(CountersHeader, lane_sets) == 56);
 static_assert(offsetof(CountersHeader, resources_max) == 60);
+static_assert(offsetof(CountersHeader, quota_keys) == 72);
 static_assert(offsetof(CountersHeader, office) == 128);
 
 // The bucket's word: the number of the mint that may deliver, above a count of tokens with a

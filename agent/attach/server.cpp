@@ -6,6 +6,7 @@
 #include <sys/stat.h>
 #include <sys/un.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <chrono>
 #include <cstring>
@@ -203,26 +204,49 @@ void AttachServer::wait_death(const std::shared_ptr<Connection>& connection) {
 void AttachServer::read_frames(const std::shared_ptr<Connection>& connection) {
   const int fd = connection->socket.native_handle();
   for (int i = 0; i < kFramesPerWakeMax; ++i) {
-    Frame frame;
+    std::byte packet[kQuotaPacketMax];
     // No control buffer: descriptors that a peer sends are closed by the kernel, never received.
-    const ssize_t got = ::recv(fd, &frame, sizeof(frame), MSG_DONTWAIT | MSG_TRUNC);
+    const ssize_t got = ::recv(fd, packet, sizeof(packet), MSG_DONTWAIT | MSG_TRUNC);
     if (got < 0 && (errno == EAGAIN || errno == EINTR)) break;
-    if (got <= 0 || !handle(*connection, frame, static_cast<std::size_t>(got)))
+    if (got <= 0 || !handle(*connection, packet, static_cast<std::size_t>(got)))
       return drop(connection);
   }
   wait_readable(connection);
 }
 
-bool AttachServer::handle(Connection& connection, const Frame& frame, std::size_t bytes) {
-  if (!frame_ok(frame, bytes)) {
-    ++stats_.malformed_total;
-    if (const auto verdict =
-            limiter().admit("malformed frame", static_cast<std::uint64_t>(clock_())))
-      spdlog::warn("pid {} uid {} sent a malformed frame of {} bytes; connection closed{}",
-                   connection.info.peer.pid, connection.info.peer.uid, bytes, verdict.suffix());
-    refuse(connection.socket.native_handle(), Refusal::malformed);
-    return false;
+bool AttachServer::malformed(Connection& connection, std::size_t bytes) {
+  ++stats_.malformed_total;
+  if (const auto verdict = limiter().admit("malformed frame", static_cast<std::uint64_t>(clock_())))
+    spdlog::warn("pid {} uid {} sent a malformed frame of {} bytes; connection closed{}",
+                 connection.info.peer.pid, connection.info.peer.uid, bytes, verdict.suffix());
+  refuse(connection.socket.native_handle(), Refusal::malformed);
+  return false;
+}
+
+void AttachServer::handle_quota(Connection& connection, const std::byte* packet, const Frame& frame,
+                                const QuotaFrameTail& tail) {
+  QuotaDoor* door = domain_.quota_door();
+  if (door == nullptr) return;
+  const char* text = reinterpret_cast<const char*>(packet) + kFrameBytes + sizeof(tail);
+  const std::string_view name(text, tail.name_bytes);
+  const std::string_view key(text + tail.name_bytes, tail.key_bytes);
+  const std::string_view reason(text + tail.name_bytes + tail.key_bytes, tail.reason_bytes);
+  if (static_cast<FrameType>(frame.type) == FrameType::quota_ask) {
+    door->on_ask(name, key, tail.amount);
+    rang_();
+  } else {
+    door->on_report({connection.info.label, connection.info.peer.uid}, tail, name, key, reason);
   }
+}
+
+bool AttachServer::handle(Connection& connection, const std::byte* packet, std::size_t bytes) {
+  Frame frame;
+  std::memcpy(&frame, packet, std::min(bytes, sizeof(frame)));
+  if (QuotaFrameTail tail; connection.info.attached && quota_frame_ok(frame, packet, bytes, tail)) {
+    handle_quota(connection, packet, frame, tail);
+    return true;
+  }
+  if (!frame_ok(frame, bytes)) return malformed(connection, bytes);
   const auto type = static_cast<FrameType>(frame.type);
   if (!connection.info.attached) return type == FrameType::hello && welcome(connection, frame);
   switch (type) {

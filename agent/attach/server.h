@@ -71,9 +71,12 @@ class AttachServer {
   void wait_readable(const std::shared_ptr<Connection>& connection);
   void wait_death(const std::shared_ptr<Connection>& connection);
   void read_frames(const std::shared_ptr<Connection>& connection);
-  bool handle(Connection& connection, const shm::Frame& frame, std::size_t bytes);
+  bool handle(Connection& connection, const std::byte* packet, std::size_t bytes);
   bool welcome(Connection& connection, const shm::Frame& hello);
   void hold(Connection& connection, std::uint32_t slot, std::uint32_t generation);
+  void handle_quota(Connection& connection, const std::byte* packet, const shm::Frame& frame,
+                    const shm::QuotaFrameTail& tail);
+  bool malformed(Connection& connection, std::size_t bytes);
   void refuse(int fd, shm::Refusal why);
   void drop(const std::shared_ptr<Connection>& connection);
   std::uint32_t free_id() const;

@@ -9,6 +9,7 @@
 
 #include "daemon/log/printable.h"
 #include "server/config.h"
+#include "server/wall_clock.h"
 #include "shm/clock.h"
 
 namespace weir::agent {
@@ -45,14 +46,18 @@ ClusterRule frame_of(const ClusterRule& rule) {
 }  // namespace
 
 bool wants_cluster(const ClusterRule& rule) noexcept {
-  return !rule.embedded() || !rule.limits.empty() || !rule.permits.empty() || !rule.listen.empty();
+  return !rule.embedded() || !rule.limits.empty() || !rule.permits.empty() ||
+         !rule.quotas.empty() || !rule.listen.empty();
 }
 
 Cluster::Cluster(boost::asio::io_context& io, ClusterOptions options,
                  std::function<void()> on_limits)
     : io_(io), options_(std::move(options)), on_limits_(std::move(on_limits)) {}
 
-Cluster::~Cluster() = default;
+Cluster::~Cluster() {
+  if (quota_domain_ != nullptr) quota_domain_->set_quota_door(nullptr);
+  if (link_) link_->set_quotas(nullptr);
+}
 
 ServerRules Cluster::server_rules(const ClusterRule& rule) const {
   ServerRules rules = server::embedded_rules(rule, server_socket());
@@ -123,6 +128,8 @@ bool Cluster::fits(const ClusterRule& rule) const noexcept {
       r.lease = {};
       r.tls = {};
       r.state_dir.clear();
+      r.quotas.clear();
+      r.store = {};
     };
     clear(before);
     clear(after);
@@ -169,6 +176,22 @@ void Cluster::prepare(Domain& domain, bool first) {
     upstream_->forget(domain.counters_id());
 }
 
+void Cluster::bind(Domain& domain) {
+  upstream_->bind(domain);
+  permits_->bind(domain);
+  if (quotas_ || !domain.quota_place().view) return;
+  QuotasOptions options;
+  options.host = upstream_->host();
+  options.agent_epoch = upstream_->desk().agent_epoch();
+  options.seed = random_word();
+  quotas_ = std::make_unique<Quotas>(
+      std::move(options), QuotaClocks{read_boot_ns, shm::read_mono_ns, server::wall_now_ms}, *link_,
+      domain.quota_place());
+  quota_domain_ = &domain;
+  domain.set_quota_door(quotas_.get());
+  link_->set_quotas(quotas_.get());
+}
+
 DomainRule Cluster::merged(const DomainRule& rule) {
   if (rule.name != rule_.domain) return rule;
   DomainRule all = rule;
@@ -192,8 +215,9 @@ DomainRule Cluster::merged(const DomainRule& rule) {
 }
 
 void Cluster::stop(bool give_back) {
-  // The permits first: after its goodbye nothing more is heard of a session.
+  // Permits and quotas first: the goodbye ends the session.
   if (give_back && permits_) permits_->leave();
+  if (quotas_) quotas_->leave();
   if (give_back && upstream_) upstream_->leave();
   if (link_) link_->close();
   if (server_) server_->stop();

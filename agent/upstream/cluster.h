@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "agent/domain.h"
+#include "agent/quota/quotas.h"
 #include "agent/upstream/embedded.h"
 #include "agent/upstream/permits.h"
 #include "agent/upstream/server_link.h"
@@ -48,18 +49,21 @@ class Cluster {
   // The domain in which the limits live. Before it publishes, and after.
   // `first`: this process serves it for the first time.
   void prepare(Domain& domain, bool first);
-  void bind(Domain& domain) {
-    upstream_->bind(domain);
-    permits_->bind(domain);
-  }
+  void bind(Domain& domain);
   // The domain's own limits and the cluster's. A name that is in both stays the host's.
   DomainRule merged(const DomainRule& rule);
 
   void tick() {
     upstream_->tick();
     permits_->tick(upstream_->heard_ns());
+    if (quotas_) quotas_->tick();
   }
-  std::int64_t due_in_ns() const { return std::min(upstream_->due_in_ns(), permits_->due_in_ns()); }
+  // Somebody uses a quota; so long the agent must not sleep.
+  bool busy() const { return quotas_ && quotas_->busy(); }
+  std::int64_t due_in_ns() const {
+    const std::int64_t due_ns = std::min(upstream_->due_in_ns(), permits_->due_in_ns());
+    return quotas_ ? std::min(due_ns, quotas_->due_in_ns()) : due_ns;
+  }
   void look() { upstream_->look(); }
   // `give_back`: nobody spends here any more.
   void stop(bool give_back);
@@ -69,6 +73,7 @@ class Cluster {
   const Permits& permits() const { return *permits_; }
   ServerLink& link() { return *link_; }
   const ServerLink& link() const { return *link_; }
+  const Quotas* quotas() const { return quotas_.get(); }  // null where the domain has no place
   const std::vector<std::string>& conflicts() const { return conflicts_; }
   bool knows_rules() const { return rule_.embedded() || rules_version_ != 0; }
   std::uint64_t rules_version() const { return rules_version_; }
@@ -94,6 +99,8 @@ class Cluster {
   std::unique_ptr<ServerLink> link_;
   std::unique_ptr<Upstream> upstream_;
   std::unique_ptr<Permits> permits_;
+  std::unique_ptr<Quotas> quotas_;
+  Domain* quota_domain_ = nullptr;
 };
 
 }  // namespace weir::agent

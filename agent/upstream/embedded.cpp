@@ -7,7 +7,10 @@
 #include <boost/asio/steady_timer.hpp>
 #include <chrono>
 #include <csignal>
+#include <filesystem>
 #include <future>
+
+#include "server/store_options.h"
 
 namespace weir::agent {
 
@@ -27,6 +30,11 @@ std::string EmbeddedServer::start(const ServerRules& rules, const std::string& v
   server::ServerOptions options;
   options.version = version;
   server_ = std::make_unique<server::TokenServer>(io_, options);
+  // Before the first agent can ask: one that is told that there are no quotas stops spending.
+  if (std::string error = open_store(rules); !error.empty()) {
+    server_.reset();
+    return error;
+  }
   // Before the thread exists: what fails here fails as a start does.
   if (const server::StartResult started = server_->start(rules); !started) {
     server_.reset();
@@ -48,9 +56,26 @@ std::string EmbeddedServer::start(const ServerRules& rules, const std::string& v
 
 void EmbeddedServer::apply(const ServerRules& rules, std::function<void(const std::string&)> done) {
   asio::post(io_, [this, rules, done = std::move(done)] {
-    std::string wrong = server_->apply(rules);
+    std::string wrong = open_store(rules);
+    if (wrong.empty()) wrong = server_->apply(rules);
     asio::post(owner_, [wrong = std::move(wrong), done] { done(wrong); });
   });
+}
+
+// Only where there are quotas: no other agent needs a disk that syncs.
+std::string EmbeddedServer::open_store(const ServerRules& rules) {
+  if (store_ || !rules.has_quotas()) return {};
+  std::error_code ignored;
+  std::filesystem::create_directories(rules.state_dir, ignored);  // what is wrong shows below
+  std::unique_ptr<server::SqliteStore> store;
+  server::SqliteOptions options = server::store_options(rules);
+  options.post = [this](std::function<void()> call) { asio::post(io_, std::move(call)); };
+  if (std::string error = server::SqliteStore::open(std::move(options), store); !error.empty())
+    return "the quotas' store: " + error;
+  store_ = std::move(store);
+  spdlog::info("quotas: {}", store_->stats().durability);
+  server_->use_store(*store_, *store_);
+  return {};
 }
 
 void EmbeddedServer::take_status() {
@@ -81,6 +106,7 @@ void EmbeddedServer::stop() {
   });
   thread_.join();
   server_.reset();
+  store_.reset();  // writes what waits
 }
 
 void EmbeddedServer::end_when_drained(int polls_left) {

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "rules/cluster.h"
+#include "server/store/sqlite_store.h"
 #include "server/token_server.h"
 
 namespace weir::agent {
@@ -34,12 +35,14 @@ class EmbeddedServer {
   std::shared_ptr<const server::ServerStatus> status() const;
 
  private:
+  std::string open_store(const ServerRules& rules);
   void take_status();
   void refresh();
   void end_when_drained(int polls_left);
 
   boost::asio::io_context& owner_;
   boost::asio::io_context io_;
+  std::unique_ptr<server::SqliteStore> store_;   // of the quotas, where there are any
   std::unique_ptr<server::TokenServer> server_;  // of the thread
   std::thread thread_;
   mutable std::mutex mutex_;  // of status_, which both threads take for an instant

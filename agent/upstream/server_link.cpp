@@ -107,12 +107,38 @@ void ServerLink::say(const lease::PermitReport& report) {
   link_->send(message);
 }
 
+void ServerLink::say(v1::QuotaAsks& asks) {
+  v1::ToServer message;
+  message.mutable_quota_asks()->Swap(&asks);
+  link_->send(message);
+  message.mutable_quota_asks()->Swap(&asks);
+}
+
+void ServerLink::say(v1::QuotaUsage& usage) {
+  v1::ToServer message;
+  message.mutable_quota_usage()->Swap(&usage);
+  link_->send(message);
+  message.mutable_quota_usage()->Swap(&usage);
+}
+
+void ServerLink::set_quotas(Quotas* quotas) {
+  quotas_ = quotas;
+  welcome_quotas();
+}
+
+// A session is what quotas are asked under; a server of an older protocol knows none.
+void ServerLink::welcome_quotas() {
+  if (quotas_ == nullptr || !serves_quotas_ || !upstream_->connected()) return;
+  quotas_->on_welcome(upstream_->desk().session(), upstream_->desk().agent_epoch());
+}
+
 void ServerLink::go_elsewhere(const std::string& why) { link_->reconnect(why); }
 
 // ---- what is heard
 
 void ServerLink::on_open() {
   assembler_.reset();
+  serves_quotas_ = false;
   upstream_->on_open();
 }
 
@@ -126,11 +152,13 @@ void ServerLink::on_message(const v1::ToAgent& message) {
       server_version_ = message.welcome().version();
       if (!said_.empty()) spdlog::info("the token server {} is there", link_->stats().address);
       said_.clear();
+      serves_quotas_ = message.welcome().protocol_minor() >= 1;
       upstream_->on_welcome(welcome);
       if (permits_ != nullptr && upstream_->connected())
         permits_->on_welcome(welcome.session,
                              message.welcome().protocol_minor() >= server::kPermitsMinor,
                              upstream_->heard_ns());
+      welcome_quotas();
       break;
     }
     case net::ToAgentKind::answer:
@@ -159,9 +187,14 @@ void ServerLink::on_message(const v1::ToAgent& message) {
       break;
     }
     case net::ToAgentKind::quota_replies:
+      if (quotas_ != nullptr) quotas_->on_replies(message.quota_replies());
+      break;
     case net::ToAgentKind::quota_pokes:
+      if (quotas_ != nullptr) quotas_->on_pokes(message.quota_pokes());
+      break;
     case net::ToAgentKind::quota_usage_taken:
-      break;  // nothing here has asked for quotas
+      if (quotas_ != nullptr) quotas_->on_usage_taken(message.quota_usage_taken());
+      break;
     case net::ToAgentKind::permit_grants:
       if (permits_ != nullptr && server::from_wire(message.permit_grants(), permit_grants_))
         permits_->on_grants(permit_grants_, upstream_->heard_ns());
@@ -191,6 +224,8 @@ void ServerLink::on_closed(const std::string& reason) {
   const v1::ClusterReport none;
   while (!queries_.empty())
     finish(queries_.begin()->first, "the connection to the token server ended: " + reason, none);
+  serves_quotas_ = false;
+  if (quotas_ != nullptr) quotas_->on_closed();
   upstream_->on_closed();
   if (permits_ != nullptr) permits_->on_closed(upstream_->heard_ns());
 }

@@ -11,6 +11,7 @@
 #include <string>
 #include <vector>
 
+#include "agent/quota/quotas.h"
 #include "agent/upstream/permits.h"
 #include "agent/upstream/pushed_rules.h"
 #include "agent/upstream/upstream.h"
@@ -30,7 +31,7 @@ struct ServerLinkOptions {
   TlsRule tls;
 };
 
-class ServerLink final : public Speaker {
+class ServerLink final : public Speaker, public QuotaSpeaker {
  public:
   ServerLink(boost::asio::io_context& io, ServerLinkOptions options);
   ~ServerLink() override;
@@ -48,6 +49,11 @@ class ServerLink final : public Speaker {
   void say(const lease::Goodbye& goodbye) override;
   void say(const lease::PermitReport& report);
   void go_elsewhere(const std::string& why) override;
+  void say(v1::QuotaAsks& asks) override;
+  void say(v1::QuotaUsage& usage) override;
+
+  // Who hears what the server says of quotas; null: nobody. It outlives its stay here.
+  void set_quotas(Quotas* quotas);
 
   // `done` is called once, with an error text or the report.
   using QueryDone = std::function<void(const std::string& error, const v1::ClusterReport& report)>;
@@ -73,6 +79,7 @@ class ServerLink final : public Speaker {
   void on_report(const v1::ClusterReport& report);
   void finish(std::uint64_t no, const std::string& error, const v1::ClusterReport& report);
   std::string read_token();
+  void welcome_quotas();
 
   boost::asio::io_context& io_;
   ServerLinkOptions options_;
@@ -80,6 +87,8 @@ class ServerLink final : public Speaker {
   Upstream* upstream_ = nullptr;
   Permits* permits_ = nullptr;
   lease::PermitGrants permit_grants_;
+  Quotas* quotas_ = nullptr;
+  bool serves_quotas_ = false;
   std::function<void(PushedRules)> on_rules_;
   RulesAssembler assembler_;
   std::uint64_t rules_version_ = 0;

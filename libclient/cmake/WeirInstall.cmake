@@ -9,7 +9,7 @@ install(TARGETS weir EXPORT weir-targets
   LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR}
   COMPONENT libweir NAMELINK_COMPONENT libweir-dev)
 install(FILES include/weir/weir.h include/weir/weir.hpp include/weir/asio.hpp
-  include/weir/toolkit.h include/weir/toolkit.hpp
+  include/weir/quota.h include/weir/quota.hpp include/weir/toolkit.h include/weir/toolkit.hpp
   DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/weir COMPONENT libweir-dev)
 
 # find_package(weir) gives weir::weir.

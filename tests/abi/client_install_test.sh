@@ -17,7 +17,7 @@ libdir=$(dirname "$(dirname "$pc")")
 library=$(readlink -f "$libdir/libweir.so")
 [[ -f $library && -e $libdir/libweir.so.0 ]] || fail "no libweir.so, or it leads nowhere"
 headers=$(cd "$prefix/include/weir" && echo *)
-[[ $headers == "asio.hpp toolkit.h toolkit.hpp weir.h weir.hpp" ]] || fail "the headers are $headers"
+[[ $headers == "asio.hpp quota.h quota.hpp toolkit.h toolkit.hpp weir.h weir.hpp" ]] || fail "the headers are $headers"
 leaks=$(grep -rIl -e "$work/made here" -e "$build" -e "$source" "$prefix" || true)
 [[ -z $leaks ]] || fail "paths of the build in $leaks"
 ok "libweir and libweir-dev install, and name no path"

@@ -24,6 +24,7 @@
 #include "shm/frame.h"
 #include "shm/layout.h"
 #include "shm/office.h"
+#include "shm/quota_frame.h"
 #include "shm/toolkit.h"
 
 namespace weir::shm {
@@ -50,6 +51,7 @@ using Row = std::vector<std::string>;
 }  // namespace
 }  // namespace weir::shm
 
+#include "tests/unit/shm/layout_values.h"
 #include "tests/unit/shm/toolkit_fields.h"
 
 namespace weir::shm {
@@ -70,6 +72,9 @@ void add_rules(Structs& all) {
   WEIR_FIELD(RulesHeader, live_slot_bytes);
   WEIR_FIELD(RulesHeader, resources_max);
   WEIR_FIELD(RulesHeader, features_max);
+  WEIR_FIELD(RulesHeader, quota_keys);
+  WEIR_FIELD(RulesHeader, quota_reserved);
+  WEIR_FIELD(RulesHeader, quota_seed);
   WEIR_FIELD(RulesHeader, reserved0);
   WEIR_FIELD(RulesHeader, heartbeat_mono_ns);
   WEIR_FIELD(RulesHeader, table_flip);
@@ -146,6 +151,8 @@ void add_counters(Structs& all) {
   WEIR_FIELD(CountersHeader, resources_max);
   WEIR_FIELD(CountersHeader, processes_max);
   WEIR_FIELD(CountersHeader, holders_max);
+  WEIR_FIELD(CountersHeader, quota_keys);
+  WEIR_FIELD(CountersHeader, quota_reserved);
   WEIR_FIELD(CountersHeader, reserved0);
   WEIR_FIELD(CountersHeader, office);
   WEIR_FIELD(CountersHeader, reserved1);
@@ -194,73 +201,8 @@ Structs compiled() {
   add_counters(all);
   add_frame(all);
   add_toolkit(all);
+  add_quotas(all);
   return all;
-}
-
-std::map<std::string, std::uint64_t> compiled_constants() {
-#define WEIR_CONSTANT(name) \
-  { #name, static_cast < std::uint64_t>(name) }
-  return {WEIR_CONSTANT(kRulesMagic),      WEIR_CONSTANT(kCountersMagic),
-          WEIR_CONSTANT(kMajor),           WEIR_CONSTANT(kMinor),
-          WEIR_CONSTANT(kLineBytes),       WEIR_CONSTANT(kPageBytes),
-          WEIR_CONSTANT(kLimitsMax),       WEIR_CONSTANT(kCpusMax),
-          WEIR_CONSTANT(kStripeSetsMax),   WEIR_CONSTANT(kWaitersMax),
-          WEIR_CONSTANT(kNameBytesMax),    WEIR_CONSTANT(kClasses),
-          WEIR_CONSTANT(kBurstMax),        WEIR_CONSTANT(kCpuAbsent),
-          WEIR_CONSTANT(kHotActive),       WEIR_CONSTANT(kHotStriped),
-          WEIR_CONSTANT(kHotReserve),      WEIR_CONSTANT(kGateLevelMax),
-          WEIR_CONSTANT(kAgentHolder),     WEIR_CONSTANT(kHolderMax),
-          WEIR_CONSTANT(kOfficeTermMaxNs), WEIR_CONSTANT(kBookUnitShift),
-          WEIR_CONSTANT(kTokenBits),       WEIR_CONSTANT(kTokenMask),
-          WEIR_CONSTANT(kTokenBias),       WEIR_CONSTANT(kMintUnit),
-          WEIR_CONSTANT(kBookUnitNs),      WEIR_CONSTANT(kBookTimeMask),
-          WEIR_CONSTANT(kBookAheadUnits),  WEIR_CONSTANT(kLevelMantissaBits),
-          WEIR_CONSTANT(kLevelMax),        WEIR_CONSTANT(kFrameMagic),
-          WEIR_CONSTANT(kFrameBytes),      WEIR_CONSTANT(kLaneSetsMax),
-          WEIR_CONSTANT(kLaneSets),        WEIR_CONSTANT(kLaneRefused),
-          WEIR_CONSTANT(kLaneRetried),     WEIR_CONSTANT(kLaneExtra),
-          WEIR_CONSTANT(kResourcesMax),    WEIR_CONSTANT(kFeaturesMax),
-          WEIR_CONSTANT(kProcessesMax),    WEIR_CONSTANT(kHoldersMax),
-          WEIR_CONSTANT(kPermitsMax),      WEIR_CONSTANT(kToolActive),
-          WEIR_CONSTANT(kToolConcurrency), WEIR_CONSTANT(kToolShed),
-          WEIR_CONSTANT(kToolBreaker),     WEIR_CONSTANT(kToolThrottle),
-          WEIR_CONSTANT(kToolRetry)};
-}
-
-std::map<std::string, std::uint64_t> compiled_values() {
-#define WEIR_VALUE(type, name) \
-  { #type "::" #name, static_cast < std::uint64_t>(type::name) }
-  return {WEIR_VALUE(Algorithm, none),
-          WEIR_VALUE(Algorithm, token_bucket),
-          WEIR_VALUE(Algorithm, leaky_bucket),
-          WEIR_VALUE(Algorithm, fixed_window),
-          WEIR_VALUE(Algorithm, sliding_window),
-          WEIR_VALUE(Fallback, local),
-          WEIR_VALUE(Fallback, open),
-          WEIR_VALUE(Fallback, closed),
-          WEIR_VALUE(SlotState, empty),
-          WEIR_VALUE(SlotState, active),
-          WEIR_VALUE(SlotState, tombstone),
-          WEIR_VALUE(WaiterState, free),
-          WEIR_VALUE(WaiterState, waiting),
-          WEIR_VALUE(WaiterState, granted),
-          WEIR_VALUE(WaiterState, cancelled),
-          WEIR_VALUE(FrameType, hello),
-          WEIR_VALUE(FrameType, welcome),
-          WEIR_VALUE(FrameType, refuse),
-          WEIR_VALUE(FrameType, doorbell),
-          WEIR_VALUE(FrameType, wait),
-          WEIR_VALUE(FrameType, hold),
-          WEIR_VALUE(ProcessState, free),
-          WEIR_VALUE(ProcessState, claiming),
-          WEIR_VALUE(ProcessState, live),
-          WEIR_VALUE(ProcessState, reaping),
-          WEIR_VALUE(Refusal, none),
-          WEIR_VALUE(Refusal, not_allowed),
-          WEIR_VALUE(Refusal, too_many),
-          WEIR_VALUE(Refusal, busy),
-          WEIR_VALUE(Refusal, version),
-          WEIR_VALUE(Refusal, malformed)};
 }
 
 // ---- what the texts say --------------------------------------------------------------------
@@ -404,9 +346,12 @@ TEST(LayoutDoc, KnowsEveryFieldOfTheHeaders) {
   auto declared_fields = declared(read_text("shm/layout.h"));
   declared_fields.merge(declared(read_text("shm/frame.h")));
   declared_fields.merge(declared(read_text("shm/toolkit.h")));
-  // These two are values of this process, not bytes that are shared.
+  declared_fields.merge(declared(read_text("shm/quota.h")));
+  declared_fields.merge(declared(read_text("shm/quota_frame.h")));
+  // These are values of this process, not bytes that are shared.
   EXPECT_EQ(declared_fields.erase("HolderClaim"), 1U);
   EXPECT_EQ(declared_fields.erase("OutcomeTotals"), 1U);
+  EXPECT_EQ(declared_fields.erase("QuotaFound"), 1U);
 
   EXPECT_EQ(declared_fields, names_of(compiled()));
 }
@@ -443,7 +388,8 @@ TEST(LayoutDoc, KnowsEveryConstantOfTheLayout) {
   const auto known = compiled_constants();
   const std::string text = read_text("shm/layout.h") + read_text("shm/frame.h") +
                            read_text("shm/book.h") + read_text("shm/office.h") +
-                           read_text("shm/toolkit.h");
+                           read_text("shm/toolkit.h") + read_text("shm/quota.h") +
+                           read_text("shm/quota_frame.h");
   const std::regex constant("\ninline constexpr [\\w:]+ (k\\w+) =");
   for (std::sregex_iterator it(text.begin(), text.end(), constant), end; it != end; ++it)
     EXPECT_TRUE(known.contains(it->str(1))) << it->str(1) << " is not in LAYOUT.md";
@@ -511,6 +457,19 @@ TEST(LayoutDoc, StatesWhereTheToolkitLies) {
     EXPECT_EQ(number(row[7]), g.holder_offset());
     EXPECT_EQ(number(row[8]), g.counters_bytes());
   }
+  const auto quotas = rows_under(text, {"quotas begin at"});
+  ASSERT_GE(quotas.size(), 3U);
+  for (const Row& row : quotas) {
+    const QuotaGeometry g{count(row, 1), number(row[0]), number(row[0])};
+    EXPECT_EQ(number(row[2]), g.event_offset());
+    EXPECT_EQ(number(row[3]), g.cell_offset());
+    EXPECT_EQ(number(row[4]), g.cells());
+    EXPECT_EQ(number(row[5]), g.slot_offset());
+    EXPECT_EQ(number(row[6]), g.rules_bytes());
+    EXPECT_EQ(number(row[7]), g.counters_bytes());
+  }
+  for (const Row& row : rows_under(text, {"key", "seed"}))
+    EXPECT_EQ(number(row[2]), quota_hash(number(row[1]), row[0].data(), row[0].size())) << row[0];
   for (const Row& row : rows_under(text, {"process slot", "its generation"}))
     EXPECT_EQ(number(row[4]), holder_claim({.process = count(row, 0),
                                             .process_generation = count(row, 1),

@@ -1,8 +1,9 @@
-// The fields of shm/toolkit.h as the compiler sees them, for layout_doc_test.cpp.
+// The fields of shm/toolkit.h and shm/quota.h as the compiler sees them, for layout_doc_test.cpp.
 #pragma once
 
 #include <cstddef>
 
+#include "shm/quota_frame.h"
 #include "shm/toolkit.h"
 
 namespace weir::shm {
@@ -98,6 +99,47 @@ void add_toolkit(Structs& all) {
   WEIR_FIELD(HolderCell, claim);
   WEIR_FIELD(HolderCell, stripe);
   WEIR_FIELD(HolderCell, reserved);
+}
+
+template <class Structs>
+void add_quotas(Structs& all) {
+  WEIR_STRUCT(QuotaBoard);
+  WEIR_FIELD(QuotaBoard, serving);
+  WEIR_FIELD(QuotaBoard, usage_full);
+  WEIR_FIELD(QuotaBoard, usage_rows);
+  WEIR_FIELD(QuotaBoard, usage_rows_max);
+  WEIR_FIELD(QuotaBoard, keys);
+  WEIR_FIELD(QuotaBoard, reserved0);
+  WEIR_STRUCT(QuotaSlot);
+  WEIR_FIELD(QuotaSlot, hot);
+  WEIR_FIELD(QuotaSlot, hash);
+  WEIR_FIELD(QuotaSlot, name_bytes);
+  WEIR_FIELD(QuotaSlot, key_bytes);
+  WEIR_FIELD(QuotaSlot, name);
+  WEIR_FIELD(QuotaSlot, key);
+  WEIR_FIELD(QuotaSlot, service);
+  WEIR_FIELD(QuotaSlot, reserved1);
+  WEIR_FIELD(QuotaSlot, until_mono_ns);
+  WEIR_FIELD(QuotaSlot, answers);
+  WEIR_FIELD(QuotaSlot, remaining);
+  WEIR_FIELD(QuotaSlot, reserved0);
+  WEIR_STRUCT(QuotaCounter);
+  WEIR_FIELD(QuotaCounter, units);
+  WEIR_FIELD(QuotaCounter, reserved0);
+  WEIR_FIELD(QuotaCounter, refunded);
+  WEIR_FIELD(QuotaCounter, wanted);
+  WEIR_FIELD(QuotaCounter, attributed);
+  WEIR_FIELD(QuotaCounter, refused_total);
+  WEIR_FIELD(QuotaCounter, dropped_total);
+  WEIR_FIELD(QuotaCounter, reserved1);
+  WEIR_STRUCT(QuotaFrameTail);
+  WEIR_FIELD(QuotaFrameTail, amount);
+  WEIR_FIELD(QuotaFrameTail, slot);
+  WEIR_FIELD(QuotaFrameTail, generation);
+  WEIR_FIELD(QuotaFrameTail, name_bytes);
+  WEIR_FIELD(QuotaFrameTail, key_bytes);
+  WEIR_FIELD(QuotaFrameTail, reason_bytes);
+  WEIR_FIELD(QuotaFrameTail, kind);
 }
 
 }  // namespace weir::shm

@@ -1,0 +1,382 @@
+// Taking units of quotas: a hash look-up and one atomic step while they are on this host, and a
+// question to the agent when they are not.
+#include "libclient/quota.h"
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstring>
+#include <new>
+
+#include "shm/futex.h"
+
+using namespace weir::client;
+using namespace weir::shm;
+
+namespace {
+
+constexpr auto kRelaxed = std::memory_order_relaxed;
+
+// One look at one key.
+struct Look {
+  const Attachment* at = nullptr;
+  std::uint64_t hash = 0;
+  QuotaFound found;
+  bool here = false;  // the key has a slot
+  std::uint64_t level = 0;
+};
+
+weir_status status_of(std::uint32_t service) noexcept {
+  switch (static_cast<QuotaService>(service)) {
+    case QuotaService::exhausted:
+      return WEIR_DENY_SPENT;
+    case QuotaService::rate_limited:
+      return WEIR_DENY_RATE;
+    case QuotaService::suspended:
+      return WEIR_DENY_SUSPENDED;
+    case QuotaService::expired:
+      return WEIR_DENY_EXPIRED;
+    case QuotaService::unknown_key:
+      return WEIR_DENY_NO_KEY;
+    default:
+      return WEIR_PENDING;
+  }
+}
+
+bool may_change(weir_status why) noexcept {
+  return why == WEIR_DENY_SPENT || why == WEIR_DENY_RATE || why == WEIR_PENDING;
+}
+
+bool arguments_ok(const weir_quota* quota, const char* key, std::size_t key_bytes,
+                  std::uint64_t n) noexcept {
+  return quota != nullptr && key != nullptr && key_bytes != 0 && key_bytes <= WEIR_QUOTA_KEY_MAX &&
+         n != 0 && n <= kQuotaUnitsMax;
+}
+
+QuotaPermit& permit_of(weir_quota_permit& permit) noexcept {
+  return *reinterpret_cast<QuotaPermit*>(&permit);
+}
+
+void fill(weir_quota_permit& to, weir_quota& quota, const Look& look, const char* key,
+          std::size_t key_bytes, std::uint64_t n) noexcept {
+  QuotaPermit& permit = permit_of(to);
+  permit.magic = kQuotaPermitMagic;
+  permit.quota = &quota;
+  permit.at = look.at;
+  permit.counters_id = look.at->counters_id;
+  permit.amount = permit.gross = n;
+  permit.slot = look.found.slot;
+  permit.generation = look.found.generation;
+  permit.key_bytes = static_cast<std::uint32_t>(key_bytes);
+  std::memcpy(permit.key, key, key_bytes);
+  // So that the agent writes no row of its own for these.
+  (void)quota_add(look.at->quotas.counter(look.found.slot).attributed, look.found.generation, n);
+}
+
+// The whole of a call on a warm key.
+[[gnu::always_inline]] inline QuotaTake take(weir_quota& quota, const char* key,
+                                             std::size_t key_bytes, std::uint64_t n,
+                                             Look& look) noexcept {
+  look.at = quota.client->current.load(std::memory_order_acquire);
+  if (look.at == nullptr || !look.at->quotas) return QuotaTake::moved;
+  const QuotaView& view = look.at->quotas;
+  look.hash = view.hash(quota.quota, key, key_bytes);
+  look.here = view.find(quota.quota, key, key_bytes, look.hash, look.found);
+  if (!look.here) return QuotaTake::moved;
+  return quota_take(view.counter(look.found.slot).units, look.found.generation, n, look.level);
+}
+
+// Asks the agent for units. `always`: also when that was done a moment ago.
+void ask(weir_quota& quota, const Look& look, const char* key, std::size_t key_bytes,
+         std::uint64_t n, bool always, std::int64_t own_ns) noexcept {
+  if (look.here)
+    (void)quota_want(look.at->quotas.counter(look.found.slot).wanted, look.found.generation, n);
+  weir_quota::Asked& asked = quota.asked[look.hash % quota.asked.size()];
+  const bool lately = asked.hash.load(kRelaxed) == look.hash &&
+                      own_ns - asked.own_ns.load(kRelaxed) < kQuotaAskAgainNs;
+  if (lately && !always) return;
+  asked.hash.store(look.hash, kRelaxed);
+  asked.own_ns.store(own_ns, kRelaxed);
+  QuotaFrameTail tail;
+  tail.amount = n;
+  tail.name_bytes = static_cast<std::uint16_t>(quota.quota.bytes);
+  tail.key_bytes = static_cast<std::uint16_t>(key_bytes);
+  (void)send_quota(*quota.client, FrameType::quota_ask, tail, quota, key, nullptr, 0);
+}
+
+// What the server said of a key that has too few units here, if that still holds.
+weir_status said(const Look& look, std::int64_t own_ns, std::int64_t& until_own_ns) noexcept {
+  if (!look.here) return WEIR_PENDING;
+  const QuotaSlot& slot = look.at->quotas.slot(look.found.slot);
+  const std::uint32_t service = slot.service.load(std::memory_order_acquire);
+  until_own_ns = slot.until_mono_ns.load(kRelaxed) + look.at->offset_ns;
+  return own_ns < until_own_ns ? status_of(service) : WEIR_PENDING;
+}
+
+bool served(const Look& look, std::int64_t own_ns) noexcept {
+  return look.at != nullptr && look.at->quotas &&
+         look.at->agent_alive(own_ns - look.at->offset_ns) &&
+         look.at->quotas.board().serving.load(kRelaxed) != 0;
+}
+
+[[gnu::noinline]] weir_status try_slow(weir_quota& quota, const char* key, std::size_t key_bytes,
+                                       std::uint64_t n, weir_quota_permit* permit) noexcept {
+  const std::int64_t own_ns = read_mono_ns();
+  maintain(*quota.client, own_ns);
+  Look look;
+  if (take(quota, key, key_bytes, n, look) == QuotaTake::ok) {
+    if (permit != nullptr) fill(*permit, quota, look, key, key_bytes, n);
+    return WEIR_ALLOW;
+  }
+  if (look.here) look.at->quotas.counter(look.found.slot).refused_total.fetch_add(1, kRelaxed);
+  if (!served(look, own_ns)) return WEIR_E_UNAVAILABLE;
+  std::int64_t until_own_ns = 0;
+  const weir_status why = said(look, own_ns, until_own_ns);
+  if (why == WEIR_PENDING) ask(quota, look, key, key_bytes, n, false, own_ns);
+  return why;
+}
+
+// Looks, asks and sleeps until there are units, or a reason why there will be none.
+weir_status acquire_slow(weir_quota& quota, const char* key, std::size_t key_bytes, std::uint64_t n,
+                         std::uint32_t timeout_ms, weir_quota_permit* permit) noexcept {
+  const KeepErrno keep;
+  const std::int64_t begin_ns = read_mono_ns();
+  const std::int64_t end_ns =
+      begin_ns + (timeout_ms == 0 ? kQuotaAnswerNs : std::int64_t{timeout_ms} * 1'000'000);
+  weir_status last = WEIR_E_UNAVAILABLE;
+  for (std::int64_t now_ns = begin_ns;; now_ns = read_mono_ns()) {
+    maintain(*quota.client, now_ns);
+    const Attachment* at = quota.client->current.load(std::memory_order_acquire);
+    const bool quotas = at != nullptr && at->quotas;
+    // Before the look: what comes after it changes the word.
+    std::uint64_t hash = 0;
+    std::uint32_t seen = 0;
+    if (quotas) {
+      hash = at->quotas.hash(quota.quota, key, key_bytes);
+      seen = at->quotas.event(hash).load(std::memory_order_acquire);
+    }
+    Look look;
+    if (take(quota, key, key_bytes, n, look) == QuotaTake::ok) {
+      if (permit != nullptr) fill(*permit, quota, look, key, key_bytes, n);
+      return WEIR_ALLOW;
+    }
+    std::int64_t until_own_ns = 0;
+    const weir_status why = said(look, now_ns, until_own_ns);
+    if (why != WEIR_PENDING) last = why;
+    const bool wait = timeout_ms != 0 && may_change(why);
+    if ((why != WEIR_PENDING && !wait) || now_ns >= end_ns) {
+      if (look.here) look.at->quotas.counter(look.found.slot).refused_total.fetch_add(1, kRelaxed);
+      return last;
+    }
+    if (why == WEIR_PENDING && look.at != nullptr && look.at->quotas)
+      ask(quota, look, key, key_bytes, n, false, now_ns);
+    std::int64_t wake_ns = std::min(end_ns, now_ns + kQuotaSliceNs);
+    if (why != WEIR_PENDING) wake_ns = std::min(wake_ns, std::max(until_own_ns, now_ns));
+    if (quotas && look.at == at)
+      futex_wait_until(at->quotas.event(hash), seen, wake_ns);
+    else
+      ::usleep(2'000);
+  }
+}
+
+QuotaFrameTail tail_of(const QuotaPermit& permit, std::uint64_t amount,
+                       QuotaReportKind kind) noexcept {
+  QuotaFrameTail tail;
+  tail.amount = amount;
+  tail.slot = permit.slot;
+  tail.generation = permit.generation;
+  tail.name_bytes = static_cast<std::uint16_t>(permit.quota->quota.bytes);
+  tail.key_bytes = static_cast<std::uint16_t>(permit.key_bytes);
+  tail.kind = static_cast<std::uint16_t>(kind);
+  return tail;
+}
+
+// Gives units back: into the word of refunds where the key still has its slot, else by a word to
+// the agent.
+bool give_back(QuotaPermit& permit, std::uint64_t units) noexcept {
+  const Attachment* at = permit.quota->client->current.load(std::memory_order_acquire);
+  bool counted = false;
+  if (at != nullptr && at->quotas && at->counters_id == permit.counters_id &&
+      permit.slot < at->quotas.keys_max()) {
+    QuotaCounter& counter = at->quotas.counter(permit.slot);
+    counted = quota_add(counter.refunded, permit.generation, units);
+  }
+  const QuotaFrameTail tail =
+      tail_of(permit, units, counted ? QuotaReportKind::refund : QuotaReportKind::refund_late);
+  const bool sent = send_quota(*permit.quota->client, FrameType::quota_report, tail, *permit.quota,
+                               permit.key, nullptr, read_mono_ns() + kQuotaReportNs);
+  permit.amount -= units;
+  return counted || sent;
+}
+
+// The queue of this host's rows is full: wait for room in it, a bounded time.
+void wait_for_room(const weir_client& client, std::int64_t until_own_ns) noexcept {
+  for (;;) {
+    const Attachment* at = client.current.load(std::memory_order_acquire);
+    if (at == nullptr || !at->quotas || at->quotas.board().usage_full.load(kRelaxed) == 0) return;
+    if (read_mono_ns() >= until_own_ns) return;
+    ::usleep(1'000);
+  }
+}
+
+}  // namespace
+
+namespace weir::client {
+
+void close_quotas(weir_client& client) noexcept {
+  for (weir_quota* q = client.quotas.load(kRelaxed); q != nullptr;) {
+    weir_quota* next = q->next.load(kRelaxed);
+    delete q;
+    q = next;
+  }
+}
+
+}  // namespace weir::client
+
+extern "C" {
+
+weir_status weir_quota_get(weir_client* client, const char* name, weir_quota** quota) {
+  if (client == nullptr || name == nullptr || quota == nullptr) return WEIR_E_INVALID;
+  const std::size_t length = ::strnlen(name, kNameBytesMax + 1);
+  if (length == 0 || length > kNameBytesMax) return WEIR_E_INVALID;
+  const KeepErrno keep;
+  std::uint32_t count = 0;
+  const auto find = [&] {
+    count = 0;
+    weir_quota* q = client->quotas.load(std::memory_order_acquire);
+    for (; q != nullptr && std::strcmp(q->name.data(), name) != 0; ++count)
+      q = q->next.load(std::memory_order_acquire);
+    return q;
+  };
+  *quota = find();
+  if (*quota != nullptr) return WEIR_OK;
+  while (client->busy.exchange(true, std::memory_order_acquire))
+    ::usleep(100);
+  weir_status status = WEIR_OK;
+  *quota = find();
+  if (*quota == nullptr) {
+    weir_quota* made = count >= kQuotasMax ? nullptr : new (std::nothrow) weir_quota;
+    if (made == nullptr) {
+      status = count >= kQuotasMax ? WEIR_E_LIMIT : WEIR_E_NO_MEMORY;
+    } else {
+      made->client = client;
+      std::memcpy(made->name.data(), name, length);
+      made->quota = QuotaName({name, length});
+      made->next.store(client->quotas.load(kRelaxed), kRelaxed);
+      client->quotas.store(made, std::memory_order_release);
+      *quota = made;
+    }
+  }
+  client->busy.store(false, std::memory_order_release);
+  return status;
+}
+
+weir_status weir_quota_try(weir_quota* quota, const char* key, size_t key_bytes, uint64_t n,
+                           weir_quota_permit* permit) {
+  if (!arguments_ok(quota, key, key_bytes, n)) [[unlikely]]
+    return WEIR_E_INVALID;
+  Look look;
+  if (take(*quota, key, key_bytes, n, look) == QuotaTake::ok) [[likely]] {
+    if (permit != nullptr) fill(*permit, *quota, look, key, key_bytes, n);
+    return WEIR_ALLOW;
+  }
+  if (permit != nullptr) permit_of(*permit).magic = 0;
+  return try_slow(*quota, key, key_bytes, n, permit);
+}
+
+weir_status weir_quota_acquire(weir_quota* quota, const char* key, size_t key_bytes, uint64_t n,
+                               uint32_t timeout_ms, weir_quota_permit* permit) {
+  if (!arguments_ok(quota, key, key_bytes, n)) [[unlikely]]
+    return WEIR_E_INVALID;
+  Look look;
+  if (take(*quota, key, key_bytes, n, look) == QuotaTake::ok) [[likely]] {
+    if (permit != nullptr) fill(*permit, *quota, look, key, key_bytes, n);
+    return WEIR_ALLOW;
+  }
+  if (permit != nullptr) permit_of(*permit).magic = 0;
+  return acquire_slow(*quota, key, key_bytes, n, timeout_ms, permit);
+}
+
+weir_status weir_quota_settle(weir_quota_permit* permit, uint64_t cost, uint32_t timeout_ms,
+                              uint64_t* taken) {
+  if (permit == nullptr || permit_of(*permit).magic != kQuotaPermitMagic || cost > kQuotaUnitsMax)
+    return WEIR_E_INVALID;
+  QuotaPermit& p = permit_of(*permit);
+  weir_status status = WEIR_ALLOW;
+  if (cost < p.amount) {
+    if (!give_back(p, p.amount - cost)) status = WEIR_E_UNAVAILABLE;
+  } else if (cost > p.amount) {
+    const std::uint64_t more = cost - p.amount;
+    weir_quota_permit rest;
+    status = weir_quota_acquire(p.quota, p.key, p.key_bytes, more, timeout_ms, &rest);
+    std::uint64_t got = status == WEIR_ALLOW ? more : 0;
+    if (status != WEIR_ALLOW) {
+      // The work is done: at least what is here is paid.
+      Look look;
+      if (take(*p.quota, p.key, p.key_bytes, kQuotaUnitMask, look) == QuotaTake::dry) {
+        QuotaCounter& counter = look.at->quotas.counter(look.found.slot);
+        got = quota_take_some(counter.units, look.found.generation, more);
+        if (got != 0) (void)quota_add(counter.attributed, look.found.generation, got);
+      }
+    }
+    p.amount += got;
+    p.gross += got;
+    if (got == more) status = WEIR_ALLOW;
+  }
+  if (taken != nullptr) *taken = p.amount;
+  return status;
+}
+
+weir_status weir_quota_end(weir_quota_permit* permit, int32_t outcome, const char* reason) {
+  if (permit == nullptr || outcome < WEIR_DONE_OK || outcome > WEIR_DONE_IGNORED)
+    return WEIR_E_INVALID;
+  QuotaPermit& p = permit_of(*permit);
+  if (p.magic != kQuotaPermitMagic) return WEIR_OK;
+  p.magic = 0;
+  const KeepErrno keep;
+  weir_client& client = *p.quota->client;
+  const std::int64_t until_ns = read_mono_ns() + kQuotaReportNs;
+  if (outcome == WEIR_DONE_FAILED && (reason == nullptr || *reason == '\0')) reason = "failed";
+  if (outcome == WEIR_DONE_OK && reason == nullptr) reason = "";
+  if (outcome == WEIR_DONE_IGNORED && reason == nullptr) reason = "not done";
+  wait_for_room(client, until_ns);
+  QuotaFrameTail tail = tail_of(p, p.gross, QuotaReportKind::consume);
+  tail.reason_bytes = static_cast<std::uint16_t>(::strnlen(reason, WEIR_QUOTA_REASON_MAX));
+  const bool sent =
+      send_quota(client, FrameType::quota_report, tail, *p.quota, p.key, reason, until_ns);
+  const bool returned = outcome != WEIR_DONE_IGNORED || p.amount == 0 || give_back(p, p.amount);
+  if (sent) return returned ? WEIR_OK : WEIR_E_UNAVAILABLE;
+  const Attachment* at = client.current.load(std::memory_order_acquire);
+  if (at == nullptr || !at->quotas || client.link.load(kRelaxed) != Link::attached)
+    return WEIR_E_UNAVAILABLE;
+  if (p.slot < at->quotas.keys_max())
+    at->quotas.counter(p.slot).dropped_total.fetch_add(1, kRelaxed);
+  return WEIR_E_BUSY;
+}
+
+weir_status weir_quota_read(weir_quota* quota, const char* key, size_t key_bytes,
+                            weir_quota_info* info) {
+  if (!arguments_ok(quota, key, key_bytes, 1) || info == nullptr ||
+      info->struct_bytes < sizeof(std::uint32_t))
+    return WEIR_E_INVALID;
+  const std::int64_t own_ns = read_mono_ns();
+  maintain(*quota->client, own_ns);
+  weir_quota_info out{};
+  out.struct_bytes = std::min<std::uint32_t>(info->struct_bytes, sizeof(out));
+  out.status = WEIR_PENDING;
+  Look look;
+  // More than there can be: looks, and takes nothing.
+  const QuotaTake none = take(*quota, key, key_bytes, kQuotaUnitMask + 1, look);
+  if (none == QuotaTake::dry) {
+    const QuotaSlot& slot = look.at->quotas.slot(look.found.slot);
+    const std::uint32_t service = slot.service.load(std::memory_order_acquire);
+    out.here = look.level;
+    out.remaining = slot.remaining.load(kRelaxed);
+    out.status =
+        service == static_cast<std::uint32_t>(QuotaService::ok) ? WEIR_ALLOW : status_of(service);
+  }
+  std::memcpy(info, &out, out.struct_bytes);
+  return none == QuotaTake::dry ? WEIR_OK : WEIR_PENDING;
+}
+
+}  // extern "C"

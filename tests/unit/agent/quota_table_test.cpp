@@ -1,0 +1,183 @@
+// The slots of keys in use, over plain memory: what clients may do to the words, and what an agent
+// finds that follows another one.
+#include "agent/quota/table.h"
+
+#include <gtest/gtest.h>
+
+#include <cstdlib>
+#include <memory>
+#include <set>
+
+namespace weir::agent {
+namespace {
+
+using namespace weir::shm;
+
+constexpr std::uint64_t kEpoch = 77;
+
+class Memory {
+ public:
+  explicit Memory(std::uint32_t keys)
+      : geometry_{keys, 0, 0},
+        rules_(make(geometry_.rules_bytes())),
+        counters_(make(geometry_.counters_bytes())),
+        ledger_(make(QuotaLedger::bytes(keys) / kPageBytes * kPageBytes + kPageBytes)) {
+    place().ledger.format(1);
+  }
+  QuotaPlace place() const {
+    return {QuotaView(rules_.get(), counters_.get(), geometry_, 99), rules_.get(),
+            QuotaLedger(ledger_.get(), geometry_.keys_max)};
+  }
+
+ private:
+  struct Free {
+    void operator()(std::byte* memory) const { std::free(memory); }
+  };
+  using Bytes = std::unique_ptr<std::byte, Free>;
+  static Bytes make(std::size_t bytes) {
+    Bytes made(static_cast<std::byte*>(std::aligned_alloc(kPageBytes, bytes)));
+    std::memset(made.get(), 0, bytes);
+    return made;
+  }
+  QuotaGeometry geometry_;
+  Bytes rules_, counters_, ledger_;
+};
+
+std::string joined(const std::string& key) { return lease::quota_key("calls", key); }
+
+// As a process finds it.
+std::optional<QuotaFound> look(const Memory& memory, const std::string& key) {
+  const QuotaName name("calls");
+  const QuotaView view = memory.place().view;
+  QuotaFound found;
+  if (!view.find(name, key.data(), key.size(), view.hash(name, key.data(), key.size()), found))
+    return std::nullopt;
+  return found;
+}
+
+QuotaTake take(const Memory& memory, const QuotaFound& found, std::uint64_t units) {
+  std::uint64_t level = 0;
+  return quota_take(memory.place().view.counter(found.slot).units, found.generation, units, level);
+}
+
+lease::QuotaKept kept_with(const std::string& key, lease::Units granted) {
+  lease::QuotaKept kept;
+  kept.key = joined(key);
+  kept.agent_epoch = kEpoch;
+  kept.seq = 3;
+  kept.chunks.push_back({3, 1, granted, 0, true, false});
+  return kept;
+}
+
+// A caller that was stopped between its look and its step must not pay with another key's units.
+TEST(QuotaTable, ACallerThatComesLateTakesNothingOfTheNextKey) {
+  const Memory memory(1);
+  QuotaTable table(memory.place(), kEpoch);
+  const auto slot = table.take(joined("first"));
+  ASSERT_TRUE(slot);
+  table.add(*slot, 5);
+  const auto early = look(memory, "first");
+  ASSERT_TRUE(early);
+
+  table.free(*slot);
+  ASSERT_EQ(table.take(joined("second")), slot);
+  table.add(*slot, 7);
+
+  EXPECT_EQ(take(memory, *early, 1), QuotaTake::moved);
+  QuotaCounter& counter = memory.place().view.counter(*slot);
+  EXPECT_FALSE(quota_add(counter.refunded, early->generation, 3)) << "nor give units to it";
+  EXPECT_FALSE(quota_want(counter.wanted, early->generation, 3));
+  EXPECT_EQ(quota_take_some(counter.units, early->generation, 3), 0U);
+  EXPECT_EQ(table.level(*slot), 7U);
+  EXPECT_FALSE(look(memory, "first"));
+  EXPECT_TRUE(look(memory, "second"));
+}
+
+TEST(QuotaTable, UnitsThatNobodyPutInAreTakenOut) {
+  const Memory memory(4);
+  QuotaTable table(memory.place(), kEpoch);
+  const auto slot = table.take(joined("k"));
+  ASSERT_TRUE(slot);
+  table.add(*slot, 5);
+  A64& word = memory.place().view.counter(*slot).units;
+
+  word.fetch_add(1000);
+  EXPECT_EQ(table.level(*slot), 5U);
+  word.store(~0ULL);
+  EXPECT_EQ(table.level(*slot), 0U) << "a word of no generation has lost its units";
+  table.add(*slot, 2);
+  word.fetch_add(1000);
+  EXPECT_EQ(table.drain(*slot), 2U);
+  EXPECT_EQ(table.forged_total(), 3U);
+  EXPECT_EQ(table.kept_of(*slot).consumed, 5U);
+}
+
+TEST(QuotaTable, AnAgentThatFollowsFindsWhatIsLeft) {
+  const Memory memory(4);
+  std::uint32_t slot = 0;
+  {
+    QuotaTable table(memory.place(), kEpoch);
+    slot = *table.take(joined("k"));
+    table.keep(slot, kept_with("k", 10));
+    table.add(slot, 10);
+  }
+  const auto found = look(memory, "k");
+  ASSERT_TRUE(found);
+  ASSERT_EQ(take(memory, *found, 4), QuotaTake::ok);
+
+  QuotaTable next(memory.place(), kEpoch);
+
+  const auto restored = next.take_restored();
+  ASSERT_EQ(restored.size(), 1U);
+  EXPECT_EQ(restored[0].slot, slot);
+  EXPECT_EQ(restored[0].kept.key, joined("k"));
+  EXPECT_EQ(restored[0].kept.seq, 3U);
+  EXPECT_EQ(next.level(slot), 6U);
+  EXPECT_EQ(take(memory, *found, 1), QuotaTake::ok) << "who looked before goes on";
+}
+
+// Its chunks are booked lost by the server: not a unit of them may be spent.
+TEST(QuotaTable, AnAgentOfAnotherIdentityLeavesNothingToSpend) {
+  const Memory memory(4);
+  {
+    QuotaTable table(memory.place(), kEpoch);
+    const std::uint32_t slot = *table.take(joined("k"));
+    table.keep(slot, kept_with("k", 10));
+    table.add(slot, 10);
+  }
+  const auto found = look(memory, "k");
+  ASSERT_TRUE(found);
+
+  QuotaTable next(memory.place(), kEpoch + 1);
+
+  EXPECT_TRUE(next.take_restored().empty());
+  EXPECT_EQ(take(memory, *found, 1), QuotaTake::moved);
+  EXPECT_FALSE(look(memory, "k"));
+}
+
+TEST(QuotaTable, KeysAreFoundHoweverOftenSlotsWereUsed) {
+  const Memory memory(64);
+  QuotaTable table(memory.place(), kEpoch);
+  std::deque<std::string> keys;
+  for (int i = 0; i < 5'000; ++i) {
+    const std::string key = "key-" + std::to_string(i * 7919);
+    if (keys.size() == 48) {
+      table.free(*table.find(joined(keys.front())));
+      EXPECT_FALSE(look(memory, keys.front()));
+      keys.pop_front();
+    }
+    if (table.take(joined(key))) keys.push_back(key);
+  }
+
+  EXPECT_GE(keys.size(), 40U);
+  std::set<std::uint32_t> slots;
+  for (const std::string& key : keys) {
+    const auto found = look(memory, key);
+    ASSERT_TRUE(found) << key;
+    slots.insert(found->slot);
+  }
+  EXPECT_EQ(slots.size(), keys.size());
+}
+
+}  // namespace
+}  // namespace weir::agent
