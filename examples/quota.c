@@ -20,9 +20,9 @@ static void stop(int number) {
   stopped = 1;
 }
 
-int main(int argc, char **argv) {
-  weir_client *client;
-  weir_quota *quota;
+int main(int argc, char** argv) {
+  weir_client* client;
+  weir_quota* quota;
   weir_status status;
   struct timespec pause = {0, 0};
   if (argc < 3) {
