@@ -2,6 +2,7 @@
 // everything else happens there.
 #include "server/etcd/client.h"
 
+#include <grpc/support/time.h>
 #include <grpcpp/grpcpp.h>
 
 #include <boost/asio/io_context.hpp>
@@ -28,6 +29,12 @@ constexpr int kPingAfterMs = 10'000;
 constexpr int kPongMs = 3'000;
 constexpr int kMessageBytesMax = 64 << 20;
 constexpr std::size_t kCallsWaitingMax = 100'000;  // for a token
+
+// By a clock that nobody sets: a step of the time of day must not end a call, nor prolong it.
+gpr_timespec deadline_in(Ms time) noexcept {
+  return gpr_time_add(gpr_now(GPR_CLOCK_MONOTONIC),
+                      gpr_time_from_millis(time.count(), GPR_TIMESPAN));
+}
 
 std::string read_file(const std::string& path, std::string& text) {
   if (path.empty()) return {};
@@ -201,8 +208,6 @@ class GrpcClient final : public Client {
   std::string endpoint() const override { return endpoints_[current_].address; }
 
  private:
-  using Clock = std::chrono::system_clock;  // gRPC's deadlines; a step of it ends a call early
-
   void prepare(grpc::ClientContext& context) const {
     // A member that has lost its leader says so at once in place of being silent.
     context.AddMetadata("hasleader", "true");
@@ -244,7 +249,7 @@ class GrpcClient final : public Client {
 
   template <class Request, class Response, class Done, class Begin>
   void start(Request request, Ms deadline, Done done, Begin begin, bool again = false) {
-    const auto until = Clock::now() + deadline;
+    const gpr_timespec until = deadline_in(deadline);
     if (!options_.user.empty() && token_.empty()) {
       return with_token([this, request = std::move(request), deadline, done = std::move(done),
                          begin, again](const Status& status) mutable {
@@ -298,7 +303,7 @@ void GrpcClient::with_token(std::function<void(const Status&)> then) {
   auto call = std::make_shared<Unary<rpc::AuthenticateRequest, rpc::AuthenticateResponse>>();
   call->request.set_name(options_.user);
   call->request.set_password(options_.password);
-  call->context.set_deadline(Clock::now() + Ms(1'000));
+  call->context.set_deadline(deadline_in(Ms(1'000)));
   const std::uint64_t no = keep(call);
   const std::size_t asked = current_;
   endpoints_[asked].auth->async()->Authenticate(
@@ -327,7 +332,7 @@ void GrpcClient::keep_alive(std::int64_t id, Ms deadline, TtlDone done) {
   }
   auto call = std::make_shared<KeepAlive>();
   call->request.set_id(id);
-  call->context.set_deadline(Clock::now() + deadline);
+  call->context.set_deadline(deadline_in(deadline));
   prepare(call->context);
   const std::uint64_t no = keep(call);
   const std::size_t asked = current_;
