@@ -92,9 +92,10 @@ class Server {
 
  private:
   void write_rules() const {
-    std::string text = "version: 1\nlisten: " + address() +
-                       "\ninsecure: true\nhttp: off\nstate_dir: " + dir_.path() +
-                       "\nlease: " + kLease + "\nnamespaces:\n  default:\n    limits:\n";
+    std::string text =
+        "version: 1\nlisten: " + address() +
+        "\ninsecure: true\nhttp: off\nstate_dir: " + dir_.path() + "\nlease: " + kLease +
+        "\nnamespaces:\n  default:\n    limits:" + (limits_.empty() ? " []\n" : "\n");
     for (const std::string& limit : limits_)
       text += "      - {" + limit + "}\n";
     if (!concurrency_.empty()) text += "    concurrency: [" + concurrency_ + "]\n";

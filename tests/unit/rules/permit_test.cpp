@@ -47,12 +47,12 @@ TEST(PermitRules, WhatDoesNotFitIsSaidWithItsLine) {
   EXPECT_THAT(first_problem(agent_of("resources:\n  - name: db\n    concurrency: {max: 5, scope: "
                                      "world}\n")),
               HasSubstr("rules.yaml:4"));
-  EXPECT_THAT(
-      first_problem(agent_of("domains: [{name: a}, {name: b, socket: /run/weir/b.sock}]\n"
-                             "cluster: {domain: a}\n"
-                             "resources:\n"
-                             "  - {name: db, domain: b, concurrency: {max: 5, scope: cluster}}\n")),
-      testing::AllOf(HasSubstr("rules.yaml:5"), HasSubstr("cluster.domain")));
+  EXPECT_THAT(first_problem(agent_of(
+                  "domains: [{name: a, allow: {users: [0]}}, {name: b, allow: {users: [0]}}]\n"
+                  "cluster: {domain: a}\n"
+                  "resources:\n"
+                  "  - {name: db, domain: b, concurrency: {max: 5, scope: cluster}}\n")),
+              testing::AllOf(HasSubstr("rules.yaml:5"), HasSubstr("cluster.domain")));
 }
 
 TEST(PermitRules, TheServerHasAListInANamespace) {
