@@ -96,8 +96,9 @@ void PermitDesk::on_grants(const PermitGrants& grants, TimeNs now_ns) {
   if (!answer) return;
   for (auto& [name, row] : rows_) {
     if (row.first_seq == 0 || row.first_seq > grants.seq) continue;
-    row.unknown = std::none_of(grants.rows.begin(), grants.rows.end(),
-                               [&](const PermitGrantRow& grant) { return grant.name == name; });
+    row.unknown = std::none_of(
+        grants.rows.begin(), grants.rows.end(),
+        [&row_name = name](const PermitGrantRow& grant) { return grant.name == row_name; });
     if (row.unknown) judge(row, now_ns);
   }
 }

@@ -91,7 +91,7 @@ void ask(weir_quota& quota, const Look& look, const char* key, std::size_t key_b
          std::uint64_t n, bool always, std::int64_t own_ns) noexcept {
   if (look.here)
     (void)quota_want(look.at->quotas.counter(look.found.slot).wanted, look.found.generation, n);
-  weir_quota::Asked& asked = quota.asked[look.hash % quota.asked.size()];
+  weir_quota::Asked& asked = quota.asked[static_cast<std::size_t>(look.hash % quota.asked.size())];
   const bool lately = asked.hash.load(kRelaxed) == look.hash &&
                       own_ns - asked.own_ns.load(kRelaxed) < kQuotaAskAgainNs;
   if (lately && !always) return;

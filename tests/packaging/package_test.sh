@@ -70,7 +70,7 @@ mapfile -t headers < <(cd "$build_dir" && cd "$(cached CMAKE_HOME_DIRECTORY)/lib
 config=$(cached CMAKE_BUILD_TYPE)
 holds libweir-dev "${headers[@]}" "$libdir/libweir.so" "$libdir/pkgconfig/weir.pc" \
   "$libdir"/cmake/weir/weir-{config,config-version,targets,"targets-${config,,}"}.cmake \
-  usr/share/man/man3/libweir.3.gz
+  usr/share/man/man3/{libweir,weir_toolkit}.3.gz
 holds weir usr/bin/weir usr/share/man/man1/weir.1.gz \
   usr/share/bash-completion/completions/weir usr/share/zsh/vendor-completions/_weir
 
