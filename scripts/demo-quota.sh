@@ -76,8 +76,9 @@ END
 start_spender() { # HOST COMMAND...
   local host=$1
   shift
-  WEIR_SOCKET=$run_dir/host$host/agent.sock setsid "$@" "$quota" "$key" 1000 \
-    >> "$run_dir/taken$host" 2>> "$run_dir/spender$host.log" < /dev/null &
+  WEIR_SOCKET=$run_dir/host$host/agent.sock WEIR_LIBRARY=$build_dir/lib/libweir.so.0 \
+    setsid "$@" "$quota" "$key" 1000 >> "$run_dir/taken$host" \
+    2>> "$run_dir/spender$host.log" < /dev/null &
   pids[spender$host]=$!
   disown "$!"
 }
@@ -176,6 +177,9 @@ main() {
   say "== the audit log, its last lines"
   weir audit "$quota" "$key" --page-size 12 || true
 
+  for ((host = 1; host <= hosts; host++)); do
+    (($(taken "$host") > 0)) || { cat "$run_dir/spender$host.log" >&2; die "host $host took nothing"; }
+  done
   ((all == total + top_up)) || die "the total is $all"
   ((remaining + consumed + held + lost == all)) || die "the books do not balance"
   ((handed <= all)) || die "$handed units were handed out, of $all"
