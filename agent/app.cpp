@@ -34,6 +34,9 @@ using adaptive::kShedSampleNs;
 constexpr std::int64_t kHousekeepingIdleNs = 1'000'000'000;
 constexpr int kFlushMs = 500;
 constexpr int kLastWordsMs = 50;
+// A server that does not answer must not hold up a stop; the unit allows five seconds.
+constexpr std::int64_t kSettleMaxNs = 2'000'000'000;
+constexpr auto kSettleStep = std::chrono::milliseconds(10);
 constexpr char kHolderSocket[] = "agent.sock";
 
 std::int64_t wall_s() {
@@ -430,8 +433,19 @@ void App::stop() {
     clients += served.server->client_count();
     served.server->close();
   }
+  finish_stop(read_mono_ns() + kSettleMaxNs, clients == 0);
+}
+
+void App::finish_stop(std::int64_t until_ns, bool unused) {
+  if (cluster_ && !cluster_->settle() && read_mono_ns() < until_ns) {
+    timer_.expires_after(kSettleStep);
+    timer_.async_wait([this, until_ns, unused](const boost::system::error_code& error) {
+      if (!error) finish_stop(until_ns, unused);
+    });
+    return;
+  }
   // Clients go on spending what is leased, until it ends or an agent is back.
-  if (cluster_) cluster_->stop(clients == 0);
+  if (cluster_) cluster_->stop(unused);
   // What was said last is on its way out.
   timer_.expires_after(std::chrono::milliseconds(cluster_ ? kLastWordsMs : 0));
   timer_.async_wait([this](const boost::system::error_code&) { io_.stop(); });

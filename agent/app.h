@@ -109,6 +109,7 @@ class App {
   void take_cluster_limits();
   std::string state_dir() const;
   void stop();
+  void finish_stop(std::int64_t until_ns, bool unused);
 
   AppOptions options_;
   boost::asio::io_context io_;

@@ -1,6 +1,7 @@
 #include "agent/quota/quotas.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "server/wire_quota.h"
 
@@ -293,6 +294,7 @@ std::int64_t Quotas::due_in_ns() const {
 }
 
 void Quotas::leave() {
+  if (std::exchange(left_, true)) return;
   const std::int64_t now_ns = clocks_.boot_ns();
   table_.set_serving(false);
   for (const std::uint32_t slot : std::vector(table_.in_use())) {
@@ -320,7 +322,7 @@ void Quotas::on_welcome(std::uint64_t session, std::uint64_t agent_epoch) {
   session_ = session;
   usage_.lose_connection();
   apply(now_ns);
-  table_.set_serving(true);
+  table_.set_serving(!left_);
   table_.wake_all();
   talk(now_ns);
 }

@@ -76,8 +76,10 @@ class Quotas final : public QuotaDoor {
   // Somebody is at work with a key; so long the agent must not sleep.
   bool busy() const;
   std::int64_t due_in_ns() const;  // when tick() has something to do
-  // Everything goes back, before a stop.
+  // Everything goes back, before a stop. It takes the server's answers: settled() says when all is
+  // done that can be, ticks and what the server says are still to come in until then.
   void leave();
+  bool settled() const { return session_ == 0 || (desk_.empty() && usage_.rows() == 0); }
 
   void on_ask(std::string_view name, std::string_view key, std::uint64_t units) override;
   void on_report(const QuotaCaller& caller, const shm::QuotaFrameTail& tail, std::string_view name,
@@ -124,6 +126,7 @@ class Quotas final : public QuotaDoor {
   lease::QuotaDesk desk_;
   std::vector<Key> keys_;
   std::uint64_t session_ = 0;
+  bool left_ = false;
   std::int64_t next_look_ns_ = 0;
   std::int64_t busy_until_ns_ = 0;
   std::uint32_t turn_ = 0;

@@ -214,6 +214,13 @@ DomainRule Cluster::merged(const DomainRule& rule) {
   return all;
 }
 
+bool Cluster::settle() {
+  if (!quotas_) return true;
+  quotas_->leave();
+  quotas_->tick();
+  return quotas_->settled();
+}
+
 void Cluster::stop(bool give_back) {
   // Permits and quotas first: the goodbye ends the session.
   if (give_back && permits_) permits_->leave();

@@ -65,6 +65,9 @@ class Cluster {
     return quotas_ ? std::min(due_ns, quotas_->due_in_ns()) : due_ns;
   }
   void look() { upstream_->look(); }
+  // Before a stop: units of quotas go back, which takes the server's answers. Then stop(), when
+  // this is true or nobody wants to wait any more.
+  bool settle();
   // `give_back`: nobody spends here any more.
   void stop(bool give_back);
 
