@@ -10,6 +10,7 @@
 
 #include "agent/failpoint.h"
 #include "rules/calendar.h"
+#include "shm/memory_order.h"
 #include "shm/wide.h"
 
 namespace weir::agent {
@@ -18,7 +19,6 @@ using namespace weir::shm;
 
 namespace {
 
-constexpr auto kRelaxed = std::memory_order_relaxed;
 constexpr std::int64_t kNsPerS = 1'000'000'000;
 
 std::uint64_t random_id() noexcept {

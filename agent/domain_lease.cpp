@@ -4,16 +4,13 @@
 
 #include "agent/domain.h"
 #include "agent/failpoint.h"
+#include "shm/memory_order.h"
 
 namespace weir::agent {
 
 using namespace weir::shm;
 
-namespace {
-
-constexpr auto kRelaxed = std::memory_order_relaxed;
-
-}  // namespace
+namespace {}  // namespace
 
 bool same_rates(const LimitTerms& a, const LimitTerms& b) noexcept {
   const auto rates = [](const LimitTerms& t) {

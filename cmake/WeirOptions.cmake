@@ -31,6 +31,12 @@ endif()
 # stay about our code.
 find_package(Boost 1.81 REQUIRED)
 
+# weir_alone(target...): each source by itself, for generated code, for code whose layout is
+# measured, and where sources of a target use one name for different things.
+function(weir_alone)
+  set_target_properties(${ARGN} PROPERTIES UNITY_BUILD OFF)
+endfunction()
+
 # weir_add_test(NAME n LABELS unit SOURCES a.cpp LIBS weir::shm [TIMEOUT 60] [NO_GTEST])
 # A test executable under GoogleTest, registered with ctest under one of the labels
 # unit, system, chaos, long. A program that returns 77 is reported as skipped.

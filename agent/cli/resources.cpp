@@ -26,7 +26,7 @@ net::Result<v1::ResourcesResponse> resources_of(net::Result<v1::AdminResponse> a
   return found;
 }
 
-v1::AdminRequest request_for(const std::string& domain, const std::string& name) {
+v1::AdminRequest resource_request(const std::string& domain, const std::string& name) {
   v1::AdminRequest request;
   request.mutable_resources()->set_domain(domain);
   request.mutable_resources()->set_name(name);
@@ -43,13 +43,13 @@ Json or_null(bool known, Optional value) {
 net::Result<v1::ResourcesResponse> fetch_resources(net::AdminClient& client,
                                                    const std::string& domain,
                                                    const std::string& name) {
-  return resources_of(client.call(request_for(domain, name)));
+  return resources_of(client.call(resource_request(domain, name)));
 }
 
 net::Result<v1::ResourcesResponse> fetch_resources(const Context& context,
                                                    const std::string& domain,
                                                    const std::string& name) {
-  return resources_of(context.ask(request_for(domain, name)));
+  return resources_of(context.ask(resource_request(domain, name)));
 }
 
 std::string time_of_ms(std::uint64_t ms) {

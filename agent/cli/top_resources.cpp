@@ -8,7 +8,7 @@ namespace weir::cli {
 
 namespace {
 
-constexpr std::size_t kNameMin = 14;
+constexpr std::size_t kResourceNameMin = 14;
 
 // Figures from the left; those at the end go first where the screen is narrow.
 struct Figure {
@@ -26,7 +26,7 @@ constexpr std::array<Figure, 8> kFigures{{{"IN FLIGHT", 11, false},
                                           {"RETRIES", 7, false}}};
 
 std::size_t figures_for(std::size_t width) {
-  std::size_t used = kNameMin;
+  std::size_t used = kResourceNameMin;
   std::size_t count = 0;
   while (count < kFigures.size() && used + 1 + kFigures[count].width <= width)
     used += 1 + kFigures[count++].width;

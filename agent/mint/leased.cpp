@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "agent/mint/minter.h"
+#include "shm/memory_order.h"
 #include "shm/untrusted.h"
 #include "shm/wide.h"
 
@@ -12,7 +13,6 @@ using namespace weir::shm;
 
 namespace {
 
-constexpr auto kRelaxed = std::memory_order_relaxed;
 constexpr int kRebaseAttemptsMax = 8;
 // A refusal after so long without one is news that does not wait.
 constexpr std::int64_t kQuietNs = 50'000'000;

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "shm/futex.h"
+#include "shm/memory_order.h"
 #include "shm/stripe.h"
 #include "shm/untrusted.h"
 #include "shm/wide.h"
@@ -13,7 +14,6 @@ using namespace weir::shm;
 
 namespace {
 
-constexpr auto kRelaxed = std::memory_order_relaxed;
 // Totals can be forged, so a rate made of them is bounded before it becomes an integer again.
 constexpr double kRateMax = 1e15;
 // A limit that is due a little after a tick is looked at in it. The longer the last pause, the more

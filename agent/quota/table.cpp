@@ -4,14 +4,13 @@
 #include <cstring>
 
 #include "shm/futex.h"
+#include "shm/memory_order.h"
 
 namespace weir::agent {
 
 using namespace weir::shm;
 
 namespace {
-
-constexpr auto kRelaxed = std::memory_order_relaxed;
 
 std::uint64_t value_of(const A64& word, std::uint32_t generation) noexcept {
   const std::uint64_t now = word.load(kRelaxed);

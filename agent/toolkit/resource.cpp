@@ -5,6 +5,7 @@
 
 #include "adaptive/breaker.h"
 #include "shm/layout.h"
+#include "shm/memory_order.h"
 
 namespace weir::agent {
 
@@ -13,7 +14,6 @@ using adaptive::BreakerState;
 
 namespace {
 
-constexpr auto kRelaxed = std::memory_order_relaxed;
 // More than happens between two looks; what claims to be more is damage.
 constexpr std::uint64_t kGrowthMax = 1'000'000'000;
 // A threshold that no share reaches: the signal is not looked at.

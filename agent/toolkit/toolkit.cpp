@@ -8,6 +8,8 @@
 #include <unordered_map>
 #include <unordered_set>
 
+#include "shm/memory_order.h"
+
 namespace weir::agent {
 
 using namespace weir::shm;
@@ -15,7 +17,6 @@ using adaptive::BreakerState;
 
 namespace {
 
-constexpr auto kRelaxed = std::memory_order_relaxed;
 constexpr std::int64_t kLeaseStepMinNs = 50'000'000;
 constexpr std::int64_t kLeaseStepMaxNs = 1'000'000'000;
 
