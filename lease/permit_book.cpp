@@ -359,6 +359,7 @@ std::vector<PermitStatus> PermitBook::status() const {
     PermitStatus status{.name = name, .max = resource.max, .bound = resource.bounds};
     status.learning = resource.learning;
     for (const auto& [identity, host] : hosts_) {
+      if (host.connected && host.speaks && host.reported_ns < resource.since_ns) ++status.awaited;
       const auto row = host.rows.find(name);
       if (row == host.rows.end()) continue;
       status.in_flight += row->second.in_flight;

@@ -46,6 +46,7 @@ struct PermitStatus {
   Permits wanted = 0;
   std::uint32_t hosts = 0;       // connected ones that have the resource
   std::uint32_t lost_hosts = 0;  // others, whose permits are kept for them
+  std::uint32_t awaited = 0;     // connected ones that have not yet said what they hold
   bool learning = false;
 };
 

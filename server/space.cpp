@@ -201,6 +201,9 @@ Space::Greeted Space::greet(Session& session, const lease::Hello& hello, TimeNs 
   }
   by_identity_[session.identity] = &session;
   by_session_[session.id] = &session;
+  // Now, not with the welcome, which waits for the disk: with this hello the book may have learned
+  // all, and what this host holds of the permits has to be waited for all the same.
+  permits_->join(session, now_ns);
   return Greeted::yes;
 }
 
@@ -214,7 +217,6 @@ void Space::welcome(Session& session, const std::string& server_name, const std:
   out.set_protocol_minor(net::kProtocolMinor);
   session.welcomed = true;
   session.connection->send(message);
-  if (!session.welcome.new_identity) permits_->join(session, boot_now_ns());
   if (session.welcome.new_identity) return;
   if (session.rules_version != push_.version) send_rules(session, session.since_boot_ns);
 }

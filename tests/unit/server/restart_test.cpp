@@ -1,6 +1,7 @@
 // What a new start knows of the one before.
 #include <fstream>
 
+#include "server/wire_permit.h"
 #include "tests/unit/server/server_fixture.h"
 
 namespace weir::server {
@@ -77,6 +78,48 @@ TEST_F(RestartTest, WhenAllThatWereKnownHaveComeLearningEnds) {
   EXPECT_EQ(welcome->withdraw_size(), 0);  // the key is the same, so the proof is good
   EXPECT_FALSE(shop().learning);
   EXPECT_GE(shop().limits.at(0).report.leased_rate, grant->terms.rate);
+}
+
+// The welcome waits for the disk. What a host holds of the permits is waited for from its hello on,
+// since with the last one of those who were known everything else has been learned.
+TEST_F(RestartTest, PermitsOfAHostThatIsNotYetWelcomedAreWaitedFor) {
+  std::string text = file(kLimit, "    concurrency: [{name: db, max: 10}]\n");
+  ASSERT_TRUE(start(text));
+  ASSERT_TRUE(learned());
+  RawAgent a = agent("web-1");
+  RawAgent b = agent("web-2");
+  ASSERT_TRUE(a.greet());
+  ASSERT_TRUE(b.greet());
+  server_.reset();
+
+  text.replace(text.find("ttl: 1s"), 7, "ttl: 9s");
+  ASSERT_TRUE(start(text));
+  const auto say = [](RawAgent& host, lease::Permits in_flight) {
+    v1::ToServer message;
+    to_wire(lease::PermitReport{host.session, ++host.seq, false, {{"db", 0, 5, in_flight, 10}}},
+            *message.mutable_permit_reports());
+    host.send(message);
+  };
+  const auto hello_again = [](RawAgent& host, const RawAgent& before) {
+    host.hello_no = before.hello_no;
+    host.session = before.session;
+    host.epoch_seen = 1;
+    v1::ToServer hello = host.hello();
+    hello.mutable_hello()->set_protocol_minor(net::kProtocolMinor);
+    return hello;
+  };
+  const auto has_grants = [](const v1::ToAgent& m) { return m.has_permit_grants(); };
+  RawAgent a2 = agent("web-1");
+  ASSERT_TRUE(a2.greet(hello_again(a2, a)));
+  say(a2, 5);
+  ASSERT_TRUE(a2.take(has_grants));
+
+  RawAgent b2 = agent("web-2");
+  b2.send(hello_again(b2, b));
+  ASSERT_TRUE(learned());
+
+  EXPECT_EQ(shop().permits.at(0).awaited, 1U);
+  EXPECT_EQ(shop().permits.at(0).bound, 5);
 }
 
 TEST_F(RestartTest, AClaimThatNobodyProvedIsNotBelieved) {
