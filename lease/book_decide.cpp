@@ -205,6 +205,7 @@ void Book::decide(Holder& holder, Row& row, TimeNs now_ns) {
       terms = token_terms(holder, row, now_ns, fill);
     } else {
       set_token_share(row, 0);
+      row.in_turns = false;  // its place is passed over
       // What the server's bucket cannot hold any more goes to who wants more than it gets.
       const bool wants_more = row.fair.want > share && limit.turns.empty();
       if (wants_more) limit.settle(now_ns);

@@ -25,7 +25,17 @@ constexpr std::int64_t kStaggerNs = 500'000;
 constexpr std::int64_t kLooksPerBurst = 4;
 // Time since the last look is lost when a full bucket is emptied in it. Looks that are farther
 // apart than kLookNs lose so small a part of a burst.
-constexpr std::int64_t kCalmLooksPerBurst = 32;
+constexpr std::int64_t kCalmLooksPerBurst = 20;
+
+// When the next look is: those that are far off come together, so that a thousand calm limits wake
+// the agent as often as one.
+std::int64_t together(std::int64_t now_ns, std::int64_t wait_ns) {
+  const std::int64_t at_ns = now_ns + wait_ns;
+  if (wait_ns < 2 * kLookNs) return at_ns;
+  const std::int64_t grid_ns = wait_ns < kLookCalmNs ? kLookNs : kLookCalmNs;
+  const std::int64_t early_ns = at_ns - at_ns % grid_ns;
+  return early_ns > now_ns + kLookNs ? early_ns : at_ns;
+}
 
 }  // namespace
 
@@ -158,7 +168,7 @@ void Minter::mint_limit(std::uint32_t index, LimitState& limit, std::int64_t now
 void Minter::plan_look(std::uint32_t index, LimitState& limit, std::int64_t now_ns) {
   const MintRule rule = limit.terms.at(now_ns);
   const std::int64_t wait_ns = look_wait_ns(index, limit, rule, now_ns);
-  due_ns_[index] = std::min(now_ns + wait_ns, rule.until_mono_ns);
+  due_ns_[index] = std::min(together(now_ns, wait_ns), rule.until_mono_ns);
   const bool pressed = now_ns < limit.pressed_until_ns;
   A64& rings = rules_.live(index).rings;
   const std::uint64_t wanted = !pressed && wait_ns >= kRingsFromNs ? 1 : 0;

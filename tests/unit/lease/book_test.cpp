@@ -100,6 +100,38 @@ TEST(Book, WhatIsGivenUpCountsUntilTheHostHasSaidSo) {
   EXPECT_EQ(t.due.poke[0], two);
 }
 
+// While a server learns, newcomers queue for whole tokens. One that has a rate by now waits for
+// nothing, and asking it to come for ever would be a request each 50 ms.
+TEST(Book, WhoHasARateLeavesTheQueueForTokens) {
+  BookOptions learning;
+  Talk t(learning);
+  const SessionId session = t.greet("h").session;
+  std::uint64_t seq = 0;
+  Answer answer;
+  const auto ask = [&](std::int64_t need) {
+    Request request = t.ask(session, seq + 1, seq, 100);
+    request.wants[0].need = need * kToken;
+    answer = *t.book.request(request, t.now);
+    t.book.ack({session, ++seq}, t.now);
+  };
+  while (t.book.learning()) {
+    ask(200);  // more than there is yet
+    t.now += kSecond;
+    t.book.poll(t.now, t.due);
+  }
+  ask(0);
+  ASSERT_EQ(answer.grants.size(), 1U);
+  ASSERT_GT(answer.grants[0].terms.rate, 50 * kToken);
+
+  std::size_t pokes = 0;
+  for (int i = 0; i < 20; ++i) {
+    t.now += 60 * kMs;
+    t.book.poll(t.now, t.due);
+    pokes += t.due.poke.size();
+  }
+  EXPECT_LE(pokes, 1U);  // learning has just ended
+}
+
 TEST(Book, AnOfferThatWasNotTakenIsTakenBack) {
   Talk t;
   const SessionId session = t.greet("h").session;
