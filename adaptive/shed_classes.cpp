@@ -1,5 +1,6 @@
 #include "adaptive/shed_classes.h"
 
+#include <algorithm>
 #include <cmath>
 
 #include "adaptive/units.h"
@@ -20,6 +21,13 @@ ShedWords plan_classes(double limit, const ClassDemand& demand,
   const double fade = within(options.fade, 0.01, 1.0, 0.15);
   const double safe_until = within(options.safe_until, 0.0, 2.0, 0.95);
   const double capacity = within(demand.capacity_per_second, 0.0, 1e12, 0.0);
+  double all = 0.0;
+  for (const double asked : demand.asked_per_second)
+    all += within(asked, 0.0, 1e12, 0.0);
+  const double calm_until = within(options.calm_until, 0.0, 2.0, 0.7);
+  const double calm =
+      capacity > 0.0 ? within((calm_until + fade - all / capacity) / fade, 0.0, 1.0, 0.0) : 0.0;
+  const double calm_limit = within(demand.calm_limit, 0.0, kShedLimitMax, 0.0);
   std::array<std::uint32_t, kClasses> limits{};
   std::array<std::uint32_t, kClasses> refusals{};
   double above = 0.0;  // what more important classes ask for, as a share of the capacity
@@ -29,7 +37,8 @@ ShedWords plan_classes(double limit, const ClassDemand& demand,
     const double with_own = capacity > 0.0 ? above + asked / capacity : safe_until + fade;
     const double safe = within((safe_until + fade - with_own) / fade, 0.0, 1.0, 0.0);
     const double overshoot = within(options.overshoot[i], 1.0, 100.0, 1.0) - 1.0;
-    limits[i] = limit_field(limit * (1.0 + safe * overshoot));
+    const double busy = limit * (1.0 + safe * overshoot);
+    limits[i] = limit_field(busy + calm * std::max(0.0, calm_limit - busy));
     // The most important class with any demand is never refused outright: something must fill the
     // machine even if the estimate of its capacity is far too low.
     const double kept = capacity > 0.0 ? within((1.0 - above) / fade, 0.0, 1.0, 1.0) : 1.0;

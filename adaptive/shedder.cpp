@@ -16,8 +16,11 @@ constexpr double kUseLow = 0.94;
 constexpr double kUseHigh = 0.975;
 // From less use than this nobody can tell how much a full machine would do.
 constexpr double kUseLearnMin = 0.25;
-// A host of one or two cores meets gaps that the root of so little would not bridge.
-constexpr double kHeadroomMin = 2.4;
+// A host of few cores meets gaps that the root of so little would not bridge; one core pays for
+// each place with the response time of all others, so that it gets the least.
+constexpr double kHeadroomMin = 2.1;
+constexpr double kHeadroomMore = 0.3;  // for each one in service
+constexpr double kHeadroomSmall = 2.8;
 constexpr double kServoSlowness = 1.6;
 constexpr TimeNs kServoAfterNs = 500 * kMs;
 constexpr double kSurgeFactor = 3.0;
@@ -34,6 +37,8 @@ constexpr double kBaselineCountMin = 0.5;  // responses, weighted
 constexpr double kCalmPressure = 150.0;    // permille at which a moment is no longer calm
 constexpr double kCalmMin = 0.01;
 constexpr double kBlindSlowness = 2.5;
+// How many standard deviations of a count are taken for chance.
+constexpr double kChance = 3.0;
 
 double cut(std::uint64_t count) noexcept { return static_cast<double>(std::min(count, kCountMax)); }
 
@@ -98,6 +103,7 @@ void Shedder::on_traffic(TimeNs now_ns, const Traffic& traffic) noexcept {
   }
   if (cells_.rolled() != cells_seen_) {
     cells_seen_ = cells_.rolled();
+    cell_from_ns_ = before_ns;  // what a call brings happened before it
     on_cell(at_ns);
   }
   blind_ = blind(at_ns);
@@ -274,7 +280,8 @@ void Shedder::find_limits() noexcept {
     least = std::max(least, std::ceil(cpus()));
   }
   base = std::min(base * trim_, kInFlightMax);
-  limit_ = base + (options_.mends.headroom ? std::max(std::sqrt(base), kHeadroomMin) : 0.0);
+  const double small = std::min(kHeadroomMin + kHeadroomMore * base, kHeadroomSmall);
+  limit_ = base + (options_.mends.headroom ? std::max(std::sqrt(base), small) : 0.0);
   limit_ = std::clamp(limit_, least, static_cast<double>(kShedLimitMax));
   surge_limit_ = 0.0;
   if (known && options_.mends.surge_gate)
@@ -297,20 +304,34 @@ void Shedder::publish(TimeNs at_ns) noexcept {
     words_.limits = pack_classes({most, field, field, field});
     return;
   }
-  ClassDemand demand{.capacity_per_second = capacity_per_second_, .asked_per_second = {}};
-  const std::size_t count = std::min<std::size_t>(5, cells_.complete());
-  for (std::size_t i = 0; i < kClasses; ++i) {
-    const double half = newest_sum(cells_, 5, [i](const Cell& cell) { return cell.asked[i]; });
-    const double last = count > 0 ? cells_.newest().asked[i] : 0.0;
-    const double passed = seconds(at_ns - at_ns / (100 * kMs) * (100 * kMs));
-    const double now = cells_now().asked[i] / std::max(passed, 0.05);
-    // The mean of half a second, or what the last moments show if that is clearly more: a step up
-    // must not be served by the plan for the time before it.
-    demand.asked_per_second[i] =
-        std::max({half / (0.1 * static_cast<double>(std::max<std::size_t>(count, 1))),
-                  0.8 * last * 10.0, 0.7 * now});
-  }
+  ClassDemand demand{.capacity_per_second = capacity_per_second_,
+                     .asked_per_second = {},
+                     .calm_limit = surge_limit_};
+  for (std::size_t i = 0; i < kClasses; ++i)
+    demand.asked_per_second[i] = asked_per_second(at_ns, i);
   words_ = plan_classes(limit_, demand, options_.classes);
+}
+
+// The mean of a second, so that chance does not take a class that just fits for one that does not;
+// but a step must not be served by the plan for the time before it, so that what the last moments
+// show rules as soon as it is more or less than chance makes of such a mean.
+double Shedder::asked_per_second(TimeNs at_ns, std::size_t index) const noexcept {
+  const auto asked = [index](const Cell& cell) { return cell.asked[index]; };
+  const std::size_t complete = std::min(3 * kSecondCells, cells_.complete());
+  double rate = 0.0;
+  if (complete > 0)
+    rate = newest_sum(cells_, complete, asked) / (0.1 * static_cast<double>(complete));
+  const auto correct = [&rate](double count, double span_s) {
+    const double chance = kChance * std::sqrt(count);
+    rate = within(rate, (count - chance) / span_s, (count + chance + kChance) / span_s, rate);
+  };
+  for (const std::size_t span : {kSecondCells, std::size_t{5}, std::size_t{2}, std::size_t{1}}) {
+    if (span > complete) continue;
+    correct(newest_sum(cells_, span, asked), 0.1 * static_cast<double>(span));
+  }
+  const double passed_s = seconds(at_ns - cell_from_ns_);
+  if (passed_s > 0.0) correct(asked(cells_now()), passed_s);
+  return rate;
 }
 
 double Shedder::cpu_second(double unknown) const noexcept {

@@ -147,6 +147,7 @@ class Shedder {
   bool latency_hot() const noexcept;
   void find_limits() noexcept;
   void publish(TimeNs at_ns) noexcept;
+  double asked_per_second(TimeNs at_ns, std::size_t index) const noexcept;
   double cpu_second(double unknown) const noexcept;
   double response_second_ns(double count_min) const noexcept;
   bool quiet(TimeNs at_ns) const noexcept;
@@ -160,6 +161,7 @@ class Shedder {
   Window<CapacityCell, kCells> capacities_{100 * kMs};
   std::uint64_t cells_seen_ = 0;
   TimeNs last_traffic_ns_ = 0;
+  TimeNs cell_from_ns_ = 0;  // since when the counts of the cell that is being filled are
   TimeNs gap_at_ns_ = -kNever;
 
   Signal signal_{};

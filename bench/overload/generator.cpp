@@ -91,6 +91,7 @@ class Generator {
     scenario.cores = 1;
     if (spec.capacity_per_second > 0.0)
       scenario.work_ns = static_cast<TimeNs>(1e9 / spec.capacity_per_second);
+    scenario.refuse_ns = 0;  // what a refusal costs the server is measured, not assumed
     scenario.load = spec.load;
     scenario.base_load = spec.base_load;
     scenario.deadline_ns = spec.deadline_ns;
@@ -163,7 +164,7 @@ class Generator {
     Asked asked{due_ns, static_cast<std::uint32_t>(std::min(draw(), kWorkMostTimes) * mean),
                 draw_class(), static_cast<std::uint8_t>(at), true};
     const std::uint64_t id = asked_.size();
-    measures_.asked(due_ns, asked.criticality);
+    measures_.asked(due_ns, asked.criticality, asked.work_ns);
     count(due_ns, &TimelineSlot::asked);
     ++result_.sent;
     const Request request{id, begun_ns_ + due_ns, asked.work_ns, asked.criticality};

@@ -6,9 +6,11 @@
 namespace weir::overload {
 namespace {
 
-constexpr TimeNs kNeighbourAfterNs = 30 * kSecond;
 constexpr double kTwoPi = 6.283185307179586;
 constexpr double kLognormalSigma = 1.0;
+constexpr double kBimodalLong = 0.1;
+constexpr double kBimodalLongTimes = 5.5;
+constexpr double kBimodalShortTimes = 0.5;
 
 double exponential(lease::Random& random, double mean) {
   return -std::log1p(-random.unit()) * mean;
@@ -75,6 +77,12 @@ void Host::plan_arrival() {
 
 std::uint8_t Host::draw_class() {
   double left = random_.unit();
+  if (scenario_.steady_most >= 0.0) {
+    const double most = std::min(1.0, scenario_.steady_most / load());
+    if (left < most) return 0;
+    const double others = std::max(1e-9, 1.0 - scenario_.mix[0]);
+    left = scenario_.mix[0] + (left - most) / std::max(1e-9, 1.0 - most) * others;
+  }
   for (std::uint8_t i = 0; i < kClasses; ++i) {
     left -= scenario_.mix[i];
     if (left < 0.0) return i;
@@ -92,6 +100,8 @@ double Host::draw_work_ns() {
       const double normal = radius * std::cos(kTwoPi * random_.unit());
       return mean * std::exp(kLognormalSigma * normal - kLognormalSigma * kLognormalSigma / 2.0);
     }
+    case Service::bimodal:
+      return mean * (random_.unit() < kBimodalLong ? kBimodalLongTimes : kBimodalShortTimes);
     case Service::exponential:
     case Service::mixed:
       break;
@@ -106,7 +116,7 @@ void Host::arrive() {
   const int process = static_cast<int>(random_.between(0, scenario_.processes - 1));
   const double work_ns = std::max(1.0, draw_work_ns());
   const bool fails = scenario_.failing > 0.0 && random_.unit() < scenario_.failing;
-  measures_.asked(now_ns_, criticality);
+  measures_.asked(now_ns_, criticality, work_ns);
   const std::uint32_t index = new_job();
   Job& job = jobs_[index];
   job.asked_ns = now_ns_;

@@ -21,13 +21,15 @@ struct Figures {
   double shed = 0.0;  // share refused once settled
   // Answered before the client gave up, of what was asked, from the step on.
   std::array<double, kClasses> answered{};
+  // The share of the most important class that the cores have time for, all others refused.
+  double possible_of_most = 1.0;
 };
 
 class Measures {
  public:
   explicit Measures(const Scenario& scenario);
 
-  void asked(TimeNs now_ns, std::uint8_t criticality);
+  void asked(TimeNs now_ns, std::uint8_t criticality, double work_ns);
   void refused(TimeNs now_ns, TimeNs asked_ns, std::uint8_t criticality);
   // `answered` is false for what the client cancelled.
   void ended(TimeNs now_ns, TimeNs asked_ns, std::uint8_t criticality, bool answered);
@@ -41,10 +43,14 @@ class Measures {
     std::uint32_t refused = 0;
     std::uint32_t good = 0;
     std::uint32_t ended = 0;
+    double late() const noexcept { return static_cast<double>(ended) - good; }
   };
   Slot& slot(TimeNs now_ns);
-  Slot second_from(std::size_t index) const;
+  Slot sum_of(std::size_t first, std::size_t end) const;
+  Slot second_from(std::size_t index) const { return sum_of(index, index + 10); }
+  std::size_t step() const { return static_cast<std::size_t>(scenario_.before_ns / kSlotNs); }
   bool overloaded(TimeNs asked_ns) const noexcept;
+  double possible_of_most() const;
   double control_seconds() const;
   double recover_seconds() const;
 
@@ -53,6 +59,7 @@ class Measures {
   std::vector<TimeNs> responses_ns_;  // of what was admitted and asked for once settled
   std::array<std::uint64_t, kClasses> class_asked_{};
   std::array<std::uint64_t, kClasses> class_answered_{};
+  double work_of_most_ns_ = 0.0;
 };
 
 }  // namespace weir::overload

@@ -71,6 +71,7 @@ bool take_service(std::string_view text, Scenario& scenario) {
   if (text == "exponential") return scenario.service = Service::exponential, true;
   if (text == "lognormal") return scenario.service = Service::lognormal, true;
   if (text == "constant") return scenario.service = Service::constant, true;
+  if (text == "bimodal") return scenario.service = Service::bimodal, true;
   if (text != "mixed") return false;
   scenario.service = Service::mixed;
   scenario.work_ns = 2 * kMs;
@@ -163,7 +164,8 @@ std::optional<Options> parse_options(int argc, char** argv, std::string& error) 
 const char* usage_text() {
   return "usage: weir-sim overload [--json] [--seed N] [--seeds N] [--processes 1,8,32]\n"
          "         [--loads 1,2,5,10] [--arms none,fixed,ours,kratos,gradient,ours_gradient]\n"
-         "         [--cores 8] [--base-load 0.5] [--service exponential|lognormal|constant|mixed]\n"
+         "         [--cores 8] [--base-load 0.5] [--service "
+         "exponential|lognormal|constant|bimodal|mixed]\n"
          "         [--fifo] [--work-ms 10] [--pause-ms 0] [--refuse-ms 0.1] [--deadline-ms 100]\n"
          "         [--patience-ms 1000] [--mix A,B,C,D] [--shares 0.05,0.1,...] [--fixed N]\n"
          "         [--failing 0] [--neighbour 0] [--mends] [--without MEND]\n"

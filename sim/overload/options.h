@@ -20,8 +20,8 @@ struct Options {
   std::vector<int> processes{1, 8, 32};
   std::vector<double> loads{1.0, 2.0, 5.0, 10.0};
   std::vector<NamedArm> arms;
-  std::vector<double> shares{0.05, 0.10, 0.15, 0.18, 0.20};  // of critical_plus, at 5x
-  bool mends = false;                                        // also ours with each mend taken out
+  std::vector<double> shares{0.05, 0.10, 0.15, 0.18, 0.19, 0.20};  // of critical_plus, at 5x
+  bool mends = false;  // also ours with each mend taken out
   bool fixed_given = false;
   bool json = false;
 };

@@ -41,6 +41,7 @@ Figures combined(const std::vector<Figures>& seeds) {
   const auto count = static_cast<double>(seeds.size());
   sum.control_seconds = 0.0;
   sum.recover_seconds = 0.0;
+  sum.possible_of_most = 0.0;
   for (const Figures& one : seeds) {
     sum.goodput += one.goodput / count;
     sum.p99_ms += one.p99_ms / count;
@@ -48,6 +49,7 @@ Figures combined(const std::vector<Figures>& seeds) {
     sum.falsely_shed = std::max(sum.falsely_shed, one.falsely_shed);
     sum.control_seconds = worse(sum.control_seconds, one.control_seconds);
     sum.recover_seconds = worse(sum.recover_seconds, one.recover_seconds);
+    sum.possible_of_most += one.possible_of_most / count;
     for (std::size_t i = 0; i < kClasses; ++i)
       sum.answered[i] += one.answered[i] / count;
   }
@@ -68,10 +70,14 @@ std::string table_text(const std::vector<Row>& rows, const std::vector<Bar>& bar
     out += '\n';
   }
   if (!bars.empty()) out += '\n';
-  for (const Bar& bar : bars)
-    out += format("%-64s %9.3f %s %9.3f  %s\n", bar.name.c_str(), bar.measured,
-                  bar.at_least ? ">=" : "<=", bar.wanted,
-                  bar.reached() ? "reached" : (bar.counts ? "MISSED" : "not reached"));
+  for (const Bar& bar : bars) {
+    out += format("%-66s %8.3f %s %8.3f  %s", bar.name.c_str(), bar.measured,
+                  bar.at_least ? ">=" : "<=", bar.wanted, bar.reached() ? "reached" : "MISSED");
+    if (bar.stated >= 0.0)
+      out += format(" (possible %.2f; %.1f itself is %s)", bar.possible, bar.stated,
+                    bar.measured >= bar.stated ? "reached" : "missed");
+    out += '\n';
+  }
   return out;
 }
 
@@ -96,10 +102,15 @@ std::string json_text(const std::vector<Row>& rows, const std::vector<Bar>& bars
         f.falsely_shed, f.shed, f.answered[0], f.answered[1], f.answered[2], f.answered[3]);
   }
   out += "],\"bars\":[";
-  for (std::size_t i = 0; i < bars.size(); ++i)
-    out += format("%s\n{\"name\":\"%s\",\"measured\":%.5f,\"wanted\":%.5f,\"reached\":%s}",
-                  i == 0 ? "" : ",", bars[i].name.c_str(), bars[i].measured, bars[i].wanted,
-                  bars[i].reached() ? "true" : "false");
+  for (std::size_t i = 0; i < bars.size(); ++i) {
+    const Bar& bar = bars[i];
+    out += format("%s\n{\"name\":\"%s\",\"measured\":%.5f,\"wanted\":%.5f,\"reached\":%s",
+                  i == 0 ? "" : ",", bar.name.c_str(), bar.measured, bar.wanted,
+                  bar.reached() ? "true" : "false");
+    if (bar.stated >= 0.0)
+      out += format(",\"stated\":%.5f,\"possible\":%.5f", bar.stated, bar.possible);
+    out += '}';
+  }
   return out + "]}\n";
 }
 

@@ -22,7 +22,9 @@ struct Bar {
   double measured = 0.0;
   double wanted = 0.0;
   bool at_least = true;
-  bool counts = true;  // false: printed, but no reason to fail
+  // What was asked for and what is possible, where the latter is less and `wanted` goes by it.
+  double stated = -1.0;
+  double possible = -1.0;
 
   bool reached() const noexcept { return at_least ? measured >= wanted : measured <= wanted; }
 };

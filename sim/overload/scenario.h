@@ -1,6 +1,7 @@
 // What one run of the simulation is made of. Everything follows from these figures and the seed.
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <cstdint>
 #include <string>
@@ -25,7 +26,11 @@ enum class ArmKind : std::uint8_t {
   gradient_host  // ours of the gradient kind, one for the host
 };
 
-enum class Service : std::uint8_t { exponential, lognormal, constant, mixed };
+// `bimodal`: nine of ten take half of the mean, one takes five and a half times as long.
+enum class Service : std::uint8_t { exponential, lognormal, constant, bimodal, mixed };
+
+// After the step; others take their share of the cores from here on.
+inline constexpr TimeNs kNeighbourAfterNs = 30 * kSecond;
 
 struct Scenario {
   std::uint64_t seed = 1;
@@ -45,6 +50,9 @@ struct Scenario {
   TimeNs after_ns = 30 * kSecond;
   TimeNs settled_ns = 20 * kSecond;  // after the step; from here on goodput counts
   std::array<double, kClasses> mix{0.0, 1.0, 0.0, 0.0};
+  // Of the capacity: what the most important class asks for whatever the load; the others share the
+  // rest by the mix. Negative: the mix says it for all of them.
+  double steady_most = -1.0;
   double failing = 0.0;    // share of requests that fail at once
   double neighbour = 0.0;  // share of the cores that others take, from 30 s after the step
 
@@ -52,8 +60,22 @@ struct Scenario {
   std::uint32_t fixed_limit = 12;
   adaptive::ShedderOptions shedder{};
 
+  // The square of the works' coefficient of variation, or 1 where arrivals vary more.
+  double variation() const noexcept {
+    return service == Service::lognormal ? 1.72 : service == Service::bimodal ? 2.25 : 1.0;
+  }
   double capacity_per_second() const noexcept {
     return static_cast<double>(cores) * 1e9 / static_cast<double>(work_ns);
+  }
+  // What the cores can answer while they refuse the rest of what comes. Where the work is small a
+  // refusal is no small part of it.
+  double possible_per_second(double at_load) const noexcept {
+    const double asked = at_load * capacity_per_second();
+    const auto refuse = static_cast<double>(refuse_ns);
+    const auto saved = static_cast<double>(work_ns) - refuse;
+    if (saved <= 0.0) return 0.0;
+    const double left_ns = static_cast<double>(cores) * 1e9 - asked * refuse;
+    return std::clamp(left_ns / saved, 0.0, std::min(asked, capacity_per_second()));
   }
 };
 

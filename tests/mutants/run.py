@@ -22,6 +22,7 @@ CLIENT = ["libclient/" + name + ".cpp" for name in (
     "toolkit_enter", "toolkit_guard", "toolkit_load", "toolkit_shed")] + TOOLKIT + [
         "adaptive/" + name + ".cpp" for name in (
             "deadline", "feedback", "retry")]
+SHEDDER = ["adaptive/shedder.cpp", "adaptive/shed_classes.cpp"]
 SUITES = {
     "mint": ["tests/unit/shm/mint_test.cpp"],
     "bucket": ["tests/unit/shm/bucket_test.cpp"],
@@ -35,6 +36,11 @@ SUITES = {
     "reap": ["tests/unit/shm/toolkit_test.cpp"] + TOOLKIT,
     "enter": ["tests/unit/client/toolkit_enter_test.cpp"] + CLIENT,
     "guard": ["tests/unit/client/toolkit_guard_test.cpp"] + CLIENT,
+    "shedder": ["tests/unit/adaptive/shedder_test.cpp", "tests/unit/adaptive/shedder_hostile_test.cpp",
+                "tests/unit/adaptive/shed_classes_test.cpp"] + SHEDDER,
+    "overload": ["tests/unit/adaptive/overload_test.cpp"] + SHEDDER + ["adaptive/" + name + ".cpp" for name in (
+        "gradient", "published_bbr", "published_limiters")] + ["sim/overload/" + name + ".cpp" for name in (
+            "arms", "host", "measure", "options", "report")],
     "decide": ["tests/unit/client/toolkit_decide_test.cpp"] + CLIENT,
 }
 
@@ -139,6 +145,29 @@ MUTANTS = [
      "if (ask.limit != nullptr) (void)weir_refund(ask.limit, tokens);", "", "guard"),
     ("the_guard_probes_first", "libclient/toolkit_guard.cpp",
      "if (breaker_refuses(*ask.resource)) return", "", "guard"),
+    # The shedder: what published ones get wrong, and what keeps a stranger's numbers and clocks harmless.
+    *[("without_" + mend, "adaptive/shedder.h", f"bool {mend} = true;", f"bool {mend} = false;", "shedder") for mend in (
+        "freeze_baseline", "fractional_rt", "second_rates", "refresh_hold", "sane_cold_start", "errors_apart",
+        "fast_signal", "surge_gate", "headroom", "use_servo")],
+    ("the_onset_is_believed", "adaptive/shedder.cpp", "if (waiting_count_ == kSecondCells) {",
+     "if (waiting_count_ == 1) {", "shedder"),
+    ("chance_is_a_step", "adaptive/shedder.cpp",
+     "const double chance = kChance * std::sqrt(count);", "const double chance = 0.0 * count;", "shedder"),
+    ("a_step_is_served_by_the_plan_before_it", "adaptive/shedder.cpp",
+     "    rate = within(rate, (count - chance) / span_s, (count + chance + kChance) / span_s, rate);\n",
+     "    rate += 0.0 * chance * span_s;\n", "shedder"),
+    ("chance_is_refused_at_half_load", "adaptive/shed_classes.cpp", "busy + calm * std::max(0.0, calm_limit - busy)",
+     "busy + 0.0 * calm * calm_limit", "overload"),
+    ("the_most_important_class_queues_with_the_others", "adaptive/shed_classes.h", "overshoot{14.0, ", "overshoot{2.0, ",
+     "overload"),
+    ("the_least_important_stays", "adaptive/shed_classes.cpp", "within((1.0 - above) / fade, 0.0, 1.0, 1.0)",
+     "1.0 + 0.0 * above", "shedder"),
+    ("a_silent_sampler_is_believed", "adaptive/shedder.cpp",
+     "return since(signal_at_ns_, at_ns) > options_.signal_stale_ns;", "(void)at_ns; return false;", "shedder"),
+    ("counts_of_a_sleep_are_a_rate", "adaptive/shedder.cpp", "if (at_ns - before_ns > kGapMaxNs) {",
+     "if (at_ns < before_ns) {", "shedder"),
+    ("a_clock_set_back_stands_still", "adaptive/units.h", "if (now_ns > last_ns_ || last_ns_ - now_ns > kTrembleNs)",
+     "if (now_ns > last_ns_)", "shedder"),
     ("a_dead_agent_sheds_for_ever", "libclient/toolkit_shed.cpp", " &&\n        !agent_gone(*resource)) {", ") {", "decide"),
     ("the_dead_hold_the_queue_up", "agent/mint/minter.cpp", "    limit.waiters.forget_client(client);\n", "", "waiters"),
 ]
@@ -148,7 +177,7 @@ def run(mutant, work):
     name, file, text, replacement, suite = mutant
     tree = os.path.join(work, name)
     for folder in ("shm", "adaptive", "lease", "rules", "agent", "libclient", "tests/unit/shm", "tests/unit/agent",
-                   "tests/unit/adaptive", "tests/unit/client"):
+                   "tests/unit/adaptive", "tests/unit/client", "sim/overload"):
         shutil.copytree(os.path.join(ROOT, folder), os.path.join(tree, folder))
     path = os.path.join(tree, file)
     with open(path) as f:

@@ -64,7 +64,7 @@ TEST(ShedClasses, TheLeastImportantGoesFirst) {
   EXPECT_EQ(refused_of(words, 2), 0.0);  // the capacity ends in it: its limit decides
   EXPECT_EQ(limit_of(words, 2), 12U);
   EXPECT_EQ(refused_of(words, 3), 1.0);
-  EXPECT_EQ(limit_of(words, 0), 144U);
+  EXPECT_EQ(limit_of(words, 0), 168U);
   EXPECT_EQ(limit_of(words, 1), 24U);
 }
 
@@ -95,6 +95,21 @@ TEST(ShedClasses, TheChangeIsGradualAndOrdered) {
     before = words;
   }
   EXPECT_EQ(refused_of(before, 3), 1.0);
+}
+
+// Signals that still tell of the time before, or of chance, refuse nothing of what fits well.
+TEST(ShedClasses, WhatFitsWellHasTheCalmLimit) {
+  const auto limit_at = [](double asked) {
+    return limit_of(plan_classes(4, {100, {0, asked, 0, 0}, 20}), 1);
+  };
+  EXPECT_EQ(limit_at(50), 20U);
+  EXPECT_EQ(limit_at(60), 20U);
+  EXPECT_LT(limit_at(68), 20U);
+  EXPECT_GT(limit_at(68), 8U);
+  EXPECT_EQ(limit_at(75), 8U);
+  EXPECT_EQ(limit_at(110), 4U);
+  // The limit of a class that has more is not lowered by it.
+  EXPECT_EQ(limit_of(plan_classes(4, {100, {50, 0, 0, 0}, 20}), 0), 56U);
 }
 
 TEST(ShedClasses, WithoutAnEstimateTheLimitDecidesForAll) {

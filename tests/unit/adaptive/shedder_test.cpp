@@ -3,6 +3,8 @@
 
 #include <gtest/gtest.h>
 
+#include <random>
+
 #include "tests/unit/adaptive/shed_host.h"
 
 namespace weir::adaptive {
@@ -261,6 +263,35 @@ TEST(Shedder, ALimitIsNotRaisedWhereWorkQueues) {
   bursty.signal.cpu_permille = 900;
   host.run(30 * kSecond, bursty);
   EXPECT_LT(host.shedder.view().limit, 14.0);
+}
+
+// Chance in a tenth of a second is no reason to take the room of a class that fits, and a step must
+// not be served by the plan for the time before it.
+TEST(Shedder, ChanceInTheDemandIsNoStepAndAStepIsNoChance) {
+  ShedHost host;
+  host.run(30 * kSecond, {});
+  std::mt19937_64 random(3);
+  const auto run = [&](TimeNs span_ns, double important_per_second) {
+    std::uint32_t least = UINT32_MAX;
+    std::poisson_distribution<std::uint64_t> draw(important_per_second / 50.0);
+    for (const TimeNs end_ns = host.now_ns + span_ns; host.now_ns < end_ns;) {
+      host.now_ns += 20 * kMs;
+      if (host.now_ns % (100 * kMs) == 0) host.shedder.on_signal(host.now_ns, kFull);
+      Traffic traffic{.succeeded = 16, .succeeded_ns = 16 * 20'000'000ULL, .in_flight = 20};
+      traffic.asked = {draw(random), 64, 0, 0};
+      host.shedder.on_traffic(host.now_ns, traffic);
+      least = std::min(least, shed_field(host.shedder.words().limits, Criticality::critical_plus));
+    }
+    return least;
+  };
+  run(2 * kSecond, 680);
+  const auto limit = static_cast<std::uint32_t>(host.shedder.view().limit);
+  EXPECT_GE(run(60 * kSecond, 680), 9 * limit);
+  run(400 * kMs, 2400);
+  EXPECT_LE(shed_field(host.shedder.words().limits, Criticality::critical_plus), 2 * limit);
+  EXPECT_GE(shed_field(host.shedder.words().refusals, Criticality::critical), kShareWhole - 1);
+  run(400 * kMs, 100);
+  EXPECT_GE(shed_field(host.shedder.words().limits, Criticality::critical_plus), 12 * limit);
 }
 
 TEST(Shedder, WithAllMendsTakenOutItBehavesAsPublished) {
