@@ -2,7 +2,8 @@
 """Draws the result of weir_overload_bench: plot.py RESULT.json PLOT.svg
 
 Left: answers in time, as a share of what the host could do. Right: the 99th percentile of admitted
-work. Both against the load, for the number of processes that met all arms. Standard library only.
+work. Both against the load, a row for each number of processes that met all arms. Standard library
+only.
 """
 import json
 import math
@@ -15,7 +16,8 @@ ARMS = [
     ("bbr", "BBR in each process", "#1976d2", ""),
     ("gradient", "Gradient2 in each process", "#e08a00", ""),
 ]
-WIDTH, HEIGHT, LEFT, TOP, PANEL_W, PANEL_H, GAP = 960, 470, 62, 64, 380, 290, 92
+WIDTH, LEFT, TOP, PANEL_W, GAP = 960, 62, 84, 380, 92
+BELOW, BETWEEN = 112, 96  # the rows
 
 
 def escape(text):
@@ -23,7 +25,8 @@ def escape(text):
 
 
 class Svg:
-    def __init__(self):
+    def __init__(self, height):
+        self.height = height
         self.parts = []
 
     def text(self, x, y, text, anchor="middle", size=12, extra=""):
@@ -47,22 +50,22 @@ class Svg:
     def write(self, path):
         with open(path, "w", encoding="utf-8") as out:
             out.write(
-                f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" '
+                f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {self.height}" '
                 f'font-family="sans-serif" fill="#222222">\n'
-                f'<rect width="{WIDTH}" height="{HEIGHT}" fill="#ffffff"/>\n')
+                f'<rect width="{WIDTH}" height="{self.height}" fill="#ffffff"/>\n')
             out.write("\n".join(self.parts))
             out.write("\n</svg>\n")
 
 
-def panel(svg, left, title, loads, ticks, place_y, label):
+def panel(svg, left, top, high, title, loads, ticks, place_y, label):
     for value in ticks:
         y = place_y(value)
         svg.line(left, y, left + PANEL_W, y)
         svg.text(left - 8, y + 4, label(value), "end", 11)
     for load in loads:
-        svg.text(place_x(left, loads, load), TOP + PANEL_H + 20, f"{load:g}x", size=11)
-    svg.text(left + PANEL_W / 2, TOP + PANEL_H + 40, "offered, in parts of the capacity")
-    svg.text(left + PANEL_W / 2, TOP - 14, title, size=13)
+        svg.text(place_x(left, loads, load), top + high + 20, f"{load:g}x", size=11)
+    svg.text(left + PANEL_W / 2, top + high + 40, "offered, in parts of the capacity")
+    svg.text(left + PANEL_W / 2, top - 14, title, size=13)
 
 
 def place_x(left, loads, load):
@@ -71,36 +74,26 @@ def place_x(left, loads, load):
     return left + 20 + share * (PANEL_W - 40)
 
 
-def main():
-    with open(sys.argv[1], encoding="utf-8") as file:
-        result = json.load(file)
-    plain = [c for c in result["cells"] if c["disturbance"] == ""] or result["cells"]
-    counts = [c["processes"] for c in plain]
-    processes = max(set(counts), key=counts.count)
-    cells = [c for c in plain if c["processes"] == processes]
-    loads = sorted({c["load"] for c in cells})
-
-    svg = Svg()
+def row(svg, top, high, cells, loads, deadline):
     right = LEFT + PANEL_W + GAP
-    deadline, worst = result["deadline_ms"], 1000.0
-    least = 10.0
+    least, worst = 10.0, 1000.0
 
     def y_goodput(share):
-        return TOP + PANEL_H * (1.0 - min(share, 1.1) / 1.1)
+        return top + high * (1.0 - min(share, 1.1) / 1.1)
 
     def y_time(ms):
         share = (math.log(max(ms, least)) - math.log(least)) / (math.log(worst) - math.log(least))
-        return TOP + PANEL_H * (1.0 - min(share, 1.0))
+        return top + high * (1.0 - min(share, 1.0))
 
-    panel(svg, LEFT, "answered in time, of the capacity", loads, [0, 0.25, 0.5, 0.75, 1.0], y_goodput,
-          lambda v: f"{100 * v:.0f} %")
-    panel(svg, right, "99th percentile of admitted work", loads,
+    processes = cells[0]["processes"]
+    name = f"{processes} process" + ("" if processes == 1 else "es")
+    panel(svg, LEFT, top, high, f"{name}: answered in time, of the capacity", loads,
+          [0, 0.25, 0.5, 0.75, 1.0], y_goodput, lambda v: f"{100 * v:.0f} %")
+    panel(svg, right, top, high, f"{name}: 99th percentile of admitted work", loads,
           [10, 20, 50, 100, 200, 500, 1000], y_time, lambda v: f"{v:g} ms")
     svg.line(right, y_time(deadline), right + PANEL_W, y_time(deadline), "#b04040", 1.4)
     svg.text(right + PANEL_W, y_time(deadline) - 5, "deadline", "end", 11)
-
-    legend = 0
-    for key, name, color, dash in ARMS:
+    for key, _, color, dash in ARMS:
         mine = sorted((c for c in cells if c["arm"] == key), key=lambda c: c["load"])
         if not mine:
             continue
@@ -108,16 +101,32 @@ def main():
                   color, dash)
         svg.curve([(place_x(right, loads, c["load"]), y_time(c["p99_ms"])) for c in mine],
                   color, dash)
-        x = LEFT + legend * 178
-        svg.curve([(x, HEIGHT - 42), (x + 26, HEIGHT - 42)], color, dash)
-        svg.text(x + 34, HEIGHT - 38, name, "start", 12)
-        legend += 1
-    svg.text(WIDTH / 2, 26, f"A host of one core and {processes} processes, stepped from half its "
-             f"capacity ({result['capacity_per_second']:.0f}/s)", size=15)
-    svg.text(WIDTH / 2, HEIGHT - 12,
-             f"{result['work_ms']:g} ms of CPU a request, exponential; deadline {deadline:g} ms; "
-             f"from {result['settled_s']:g} s after the step on; steps of {result['during_s']:g} s",
-             size=11)
+
+
+def main():
+    with open(sys.argv[1], encoding="utf-8") as file:
+        result = json.load(file)
+    plain = [c for c in result["cells"] if c["disturbance"] == ""] or result["cells"]
+    counts = [c["processes"] for c in plain]
+    most = max(counts.count(count) for count in counts)
+    rows = sorted(count for count in set(counts) if counts.count(count) == most)
+    high = 290 if len(rows) == 1 else 190
+    svg = Svg(TOP + len(rows) * (high + BETWEEN) - BETWEEN + BELOW)
+    loads = sorted({c["load"] for c in plain if c["processes"] in rows})
+    for i, count in enumerate(rows):
+        cells = [c for c in plain if c["processes"] == count]
+        row(svg, TOP + i * (high + BETWEEN), high, cells, loads, result["deadline_ms"])
+    present = [arm for arm in ARMS if any(c["arm"] == arm[0] for c in plain)]
+    for i, (_, name, color, dash) in enumerate(present):
+        x = LEFT + i * 178
+        svg.curve([(x, svg.height - 42), (x + 26, svg.height - 42)], color, dash)
+        svg.text(x + 34, svg.height - 38, name, "start", 12)
+    svg.text(WIDTH / 2, 30, "A host of one core, stepped from half its capacity "
+             f"({result['capacity_per_second']:.0f}/s)", size=15)
+    svg.text(WIDTH / 2, svg.height - 12,
+             f"{result['work_ms']:g} ms of CPU a request, exponential; deadline "
+             f"{result['deadline_ms']:g} ms; from {result['settled_s']:g} s after the step on; "
+             f"steps of {result['during_s']:g} s", size=11)
     svg.write(sys.argv[2])
 
 
