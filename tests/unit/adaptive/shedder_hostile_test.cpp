@@ -49,6 +49,52 @@ TEST(ShedderBlind, WithoutABulkheadSlownessIsTheSignal) {
   EXPECT_NEAR(host.shedder.view().baseline_ns / kMs, 10.0, 1.0);
 }
 
+TEST(ShedderBlind, ASamplerThatFailsDuringAnOverloadDoesNotEndIt) {
+  Load overload{.per_second = 800,
+                .response_ns = 100 * kMs,
+                .asked_per_second = 4000,
+                .refused_per_second = 3200,
+                .in_flight = 80,
+                .signal = kFull};
+  ShedHost host;
+  host.run(30 * kSecond, {});
+  host.run(5 * kSecond, overload);
+  overload.signal = kNoSignal;
+  host.run(20 * kSecond, overload);
+  EXPECT_TRUE(host.shedder.view().blind);
+  EXPECT_TRUE(host.shedder.view().shedding);
+  EXPECT_NEAR(host.shedder.view().baseline_ns / kMs, 10.0, 1.0);
+  host.run(4 * kSecond, {.signal = kNoSignal});
+  EXPECT_FALSE(host.shedder.view().shedding);
+}
+
+// The quota of the service is halved while it sheds, and given back.
+TEST(ShedderQuota, AQuotaThatChangesLiveIsFollowed) {
+  Load overload{.per_second = 800,
+                .response_ns = 20 * kMs,
+                .asked_per_second = 4000,
+                .refused_per_second = 3200,
+                .in_flight = 16,
+                .signal = kFull};
+  ShedHost host;
+  host.run(30 * kSecond, {});
+  host.run(5 * kSecond, overload);
+  const double before = host.shedder.view().limit;
+  overload.per_second = 400;
+  overload.refused_per_second = 3600;
+  overload.signal.capacity_millicpus = 4000;
+  host.run(6 * kSecond, overload);
+  EXPECT_NEAR(host.shedder.view().capacity_per_second, 400.0, 20.0);
+  EXPECT_LT(host.shedder.view().limit, 0.75 * before);
+  EXPECT_TRUE(host.sheds_at(10));
+  overload.per_second = 800;
+  overload.refused_per_second = 3200;
+  overload.signal.capacity_millicpus = 8000;
+  host.run(2 * kSecond, overload);
+  EXPECT_NEAR(host.shedder.view().capacity_per_second, 800.0, 40.0);
+  EXPECT_NEAR(host.shedder.view().limit, before, 0.1 * before);
+}
+
 TEST(ShedderBlind, AHostThatNeverHadASamplerShedsNothingOnItsOwn) {
   ShedHost host;
   host.run(30 * kSecond, {.signal = kNoSignal});
@@ -72,6 +118,28 @@ TEST(ShedderClock, ALeapBackIsNoTimeAndALeapForwardForgetsNothing) {
                          .in_flight = 80,
                          .signal = kFull});
     EXPECT_TRUE(host.shedder.view().shedding) << leap_ns;
+  }
+}
+
+TEST(ShedderClock, ALeapWhileItShedsNeitherEndsTheOverloadNorOutlivesIt) {
+  const Load overload{.per_second = 800,
+                      .response_ns = 20 * kMs,
+                      .asked_per_second = 4000,
+                      .refused_per_second = 3200,
+                      .in_flight = 16,
+                      .signal = kFull};
+  for (const TimeNs leap_ns : {-3600 * kSecond, 3600 * kSecond, -2 * kSecond, 700 * kMs}) {
+    ShedHost host;
+    host.run(30 * kSecond, {});
+    host.run(10 * kSecond, overload);
+    host.now_ns += leap_ns;
+    host.run(500 * kMs, overload);
+    expect_sane(host.shedder);
+    EXPECT_TRUE(host.shedder.view().shedding) << leap_ns;
+    EXPECT_NEAR(host.shedder.view().baseline_ns / kMs, 10.0, 0.5) << leap_ns;
+    host.run(5 * kSecond, {});
+    EXPECT_FALSE(host.shedder.view().shedding) << leap_ns;
+    EXPECT_FALSE(host.sheds_at(8)) << leap_ns;
   }
 }
 
