@@ -103,6 +103,22 @@ struct ClusterRule {
   bool operator==(const ClusterRule&) const = default;
 };
 
+// Several servers share the namespaces by way of etcd.
+struct EtcdRule {
+  std::vector<std::string> endpoints;  // host:port; empty: this server stands alone
+  std::string prefix{"/weir"};
+  std::vector<std::string> advertise;  // where agents find this server; empty: as 'listen'
+  std::uint64_t ttl_ns = 2'000'000'000;
+  std::uint64_t rebalance_ns = 60'000'000'000;
+  std::string user;
+  std::string password_file;
+  bool tls = false;
+  std::string ca, certificate, key;
+
+  bool enabled() const noexcept { return !endpoints.empty(); }
+  bool operator==(const EtcdRule&) const = default;
+};
+
 struct NamespaceRule {
   std::string name;
   AccessRule allow;
@@ -124,7 +140,8 @@ struct ServerRules {
   std::string http{kDefaultServerHttp};  // empty: off
   LeaseRule lease;
   std::uint64_t idle_timeout_ms = 600'000;
-  StoreRule store;            // of the quotas, where there are any
+  StoreRule store;  // of the quotas, where there are any
+  EtcdRule etcd;
   std::vector<ApiToken> api;  // none: the HTTP API answers nobody
   std::vector<NamespaceRule> namespaces;
   std::vector<Problem> warnings;

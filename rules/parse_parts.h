@@ -67,6 +67,9 @@ struct ParsedCluster {
 ParsedCluster parse_cluster(const MapReader& root, ParseContext& context);
 
 void read_tls(const MapReader& map, bool server, TlsRule& tls, ParseContext& context);
+// `listen`: of the same file.
+EtcdRule read_etcd(const MapReader& map, const std::vector<std::string>& listen,
+                   ParseContext& context);
 void read_access(const MapReader& map, AccessRule& access, Reporter& reporter);
 LeaseRule read_lease(const MapReader& map, ParseContext& context);
 std::vector<std::string> read_addresses(const MapReader& map, std::string_view key, AddressUse use,

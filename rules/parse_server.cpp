@@ -11,9 +11,9 @@
 namespace weir {
 namespace {
 
-constexpr std::array<std::string_view, 12> kRootKeys{
-    "version", "listen",       "insecure", "tls",   "state_dir", "http",
-    "lease",   "idle_timeout", "store",    "audit", "api",       "namespaces"};
+constexpr std::array<std::string_view, 13> kRootKeys{
+    "version",      "listen", "insecure", "tls", "state_dir", "http",      "lease",
+    "idle_timeout", "store",  "audit",    "api", "etcd",      "namespaces"};
 constexpr std::array<std::string_view, 6> kNamespaceKeys{"tokens", "certificates", "guard",
                                                          "limits", "quotas",       "concurrency"};
 constexpr std::array<std::string_view, 2> kPermitKeys{"name", "max"};
@@ -35,6 +35,7 @@ class ServerParser {
     read_tls(map, true, rules_.tls, context_);
     rules_.store = read_store(map, context_);
     rules_.api = read_api(map, context_);
+    rules_.etcd = read_etcd(map, rules_.listen, context_);
     read_namespaces(map);
     check_api(map);
     check_access(map);
@@ -85,6 +86,8 @@ class ServerParser {
   }
 
   void read_namespaces(const MapReader& map) {
+    // Servers that share their namespaces find them in etcd, unless their files say otherwise.
+    if (!map.has("namespaces") && rules_.etcd.enabled()) return;
     if (!map.has("namespaces")) {
       context_.reporter.error(map.place(),
                               "the file needs 'namespaces', such as namespaces: {default: {limits: "
@@ -206,6 +209,7 @@ class ServerParser {
   }
 
   void check_api(const MapReader& map) {
+    if (!map.has("namespaces")) return;  // they come from etcd
     for (const ApiToken& token : rules_.api) {
       for (const std::string& name : token.namespaces) {
         const auto same = [&](const NamespaceRule& rule) { return rule.name == name; };

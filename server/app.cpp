@@ -57,6 +57,7 @@ int App::run() {
   http_.reset();
   api_.reset();
   server_.reset();
+  cluster_.reset();
   store_.reset();  // writes what waits
   flush_log(kFlushMs);
   return kExitOk;
@@ -74,8 +75,19 @@ int App::prepare() {
   for (const Problem& warning : parsed.rules->warnings)
     spdlog::warn("{}", to_string(warning));
   apply_options(*parsed.rules);
-  server_ = std::make_unique<TokenServer>(
-      io_, ServerOptions{.name = options_.name, .version = WEIR_VERSION_TEXT});
+  ServerOptions server_options{.name = options_.name, .version = WEIR_VERSION_TEXT};
+  if (parsed.rules->etcd.enabled()) {
+    if (const std::string error = join_cluster(*parsed.rules); !error.empty()) {
+      spdlog::error("{}", error);
+      return kExitConfig;
+    }
+    server_options.elected = true;
+    server_options.claim_key = cluster_->claim_key();
+    server_options.on_higher_epoch = [this](const std::string& name_space, std::uint64_t seen) {
+      cluster_->raise_epoch(name_space, seen);
+    };
+  }
+  server_ = std::make_unique<TokenServer>(io_, std::move(server_options));
   api_ = std::make_unique<Api>(*server_);
   // Before the first agent can ask: one that is told that there are no quotas stops spending.
   if (const std::string error = open_store(*parsed.rules); !error.empty()) {
@@ -86,6 +98,7 @@ int App::prepare() {
     spdlog::error("{}", started.error);
     return started.in_use ? kExitAlreadyRunning : kExitConfig;
   }
+  if (cluster_) cluster_->start(*server_, [this] { reload("rules in etcd"); });
   if (const std::string error = start_http(parsed.rules->http); !error.empty()) {
     spdlog::error("{}", error);
     return kExitConfig;
@@ -98,7 +111,25 @@ int App::prepare() {
   return kExitOk;
 }
 
+// What agents can prove to hold, and perhaps the rules, are etcd's: without it there is no start.
+std::string App::join_cluster(ServerRules& rules) {
+  std::string name = options_.name;
+  if (name.empty()) {
+    char host[256] = {};
+    if (::gethostname(host, sizeof(host) - 1) != 0 || host[0] == '\0')
+      return "this host has no name; give the server one with --name";
+    name = host;
+  }
+  rules_in_etcd_ = rules.namespaces.empty();
+  cluster_ = std::make_unique<etcd::Cluster>(io_, rules.etcd, std::move(name));
+  notifier_.status("waiting for etcd");
+  if (std::string error = cluster_->prepare(rules_in_etcd_); !error.empty()) return error;
+  apply_options(rules);
+  return {};
+}
+
 void App::apply_options(ServerRules& rules) const {
+  if (rules_in_etcd_ && cluster_) rules.namespaces = cluster_->namespaces();
   if (!options_.http.empty()) rules.http = options_.http == "off" ? "" : options_.http;
   if (!options_.state_dir.empty()) rules.state_dir = options_.state_dir;
 }
@@ -106,6 +137,8 @@ void App::apply_options(ServerRules& rules) const {
 // Only where there are quotas: no other server needs a disk that syncs.
 std::string App::open_store(const ServerRules& rules) {
   if (store_ || !rules.has_quotas()) return {};
+  // Their records would have to move with the namespace, and this store is one server's own.
+  if (cluster_) return "quotas need a server that stands alone: take out 'etcd', or the quotas";
   std::error_code ignored;
   std::filesystem::create_directories(rules.state_dir, ignored);  // what is wrong shows below
   std::unique_ptr<SqliteStore> store;
@@ -193,6 +226,7 @@ void App::reload(const char* why) {
       server_->note_reload_failure(error);
     reload_good_ = error.empty();
     if (!error.empty()) problems.push_back(error);
+    if (cluster_ && error.empty()) cluster_->set_namespaces(server_->rules().namespaces);
   } else {
     server_->note_reload_failure(problems.empty() ? "unknown" : problems.front());
   }
@@ -226,12 +260,16 @@ void App::stop() {
   signals_.cancel(ignored);
   watch_.stop();
   if (http_) http_->stop();
+  if (cluster_) {
+    resigned_ = false;
+    cluster_->stop([this] { resigned_ = true; });
+  }
   server_->stop();
   finish_stop(Clock::now() + kStopPatience);
 }
 
 void App::finish_stop(Clock::time_point until) {
-  if (server_->drained() || Clock::now() >= until) {
+  if ((server_->drained() && resigned_) || Clock::now() >= until) {
     io_.stop();
     return;
   }

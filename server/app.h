@@ -14,6 +14,7 @@
 #include "daemon/watch/file_watch.h"
 #include "rules/parse.h"
 #include "server/api/api.h"
+#include "server/etcd/cluster.h"
 #include "server/store/sqlite_store.h"
 #include "server/token_server.h"
 
@@ -37,6 +38,7 @@ class App {
   using Clock = std::chrono::steady_clock;
 
   int prepare();
+  std::string join_cluster(ServerRules& rules);
   void apply_options(ServerRules& rules) const;
   std::string open_store(const ServerRules& rules);
   std::string start_http(const std::string& address);
@@ -54,13 +56,16 @@ class App {
   boost::asio::signal_set signals_;
   FileWatch watch_;
   Notifier notifier_;
-  std::unique_ptr<SqliteStore> store_;  // outlives the server
+  std::unique_ptr<SqliteStore> store_;      // outlives the server
+  std::unique_ptr<etcd::Cluster> cluster_;  // none: this server stands alone
   std::unique_ptr<TokenServer> server_;
   std::unique_ptr<Api> api_;
   std::unique_ptr<HttpServer> http_;
   Clock::time_point next_watchdog_;
   std::chrono::nanoseconds watchdog_{0};
   bool reload_good_ = true;
+  bool rules_in_etcd_ = false;
+  bool resigned_ = true;
 };
 
 }  // namespace weir::server

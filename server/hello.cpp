@@ -83,11 +83,7 @@ void TokenServer::Impl::on_hello(Session& session, const v1::Hello& message) {
     session.connection->refuse(v1::REFUSED_STOPPING, "the server stops; come back in a while");
     return;
   }
-  if (!space.owner()) {
-    ++refused_total_[static_cast<std::size_t>(Refusal::redirected)];
-    space.send_redirect(*session.connection);
-    return;
-  }
+  if (!space.owner()) return send_away(session, message);
   session.version = message.version();
   session.protocol_minor = message.protocol_minor();
   session.connection->accept_hello();
@@ -102,7 +98,8 @@ void TokenServer::Impl::on_hello(Session& session, const v1::Hello& message) {
            "host " + message.host() + ": a malformed hello");
     return;
   }
-  see_epoch(message.epoch_seen(), space);
+  if (!options_.elected) see_epoch(message.epoch_seen(), space);
+  if (options_.elected && !see_elected_epoch(session, message.epoch_seen())) return;
   const Space::Greeted greeted = space.greet(session, hello_, boot_now_ns());
   if (greeted == Space::Greeted::full) {
     refuse(session, Refusal::full, v1::REFUSED_BUSY, "there are too many hosts; come back later",
@@ -111,6 +108,7 @@ void TokenServer::Impl::on_hello(Session& session, const v1::Hello& message) {
   }
   if (greeted == Space::Greeted::ignored) return;
   session.rules_version = message.rules_version();
+  if (options_.elected) return space.welcome(session, options_.name, options_.version);
   welcome_when_stored(session);
 }
 
@@ -138,6 +136,48 @@ void TokenServer::Impl::see_epoch(std::uint64_t epoch_seen, Space& space) {
   }
 }
 
+// Elected servers take their epochs from the election alone.
+bool TokenServer::Impl::see_elected_epoch(Session& session, std::uint64_t epoch_seen) {
+  Space& space = *session.space;
+  // We believe that nobody was served before us; who heard of another server knows better.
+  if (space.never_met() && epoch_seen != 0 && epoch_seen != space.book().epoch())
+    space.forget_never_met(boot_now_ns());
+  if (epoch_seen <= space.book().epoch()) return true;
+  if (options_.on_higher_epoch) options_.on_higher_epoch(space.name(), epoch_seen);
+  session.connection->refuse(v1::REFUSED_BUSY, "the server's epoch is about to be raised");
+  return false;
+}
+
+// To the owner; or, while nobody knows who that is, nowhere: the answer waits until somebody does.
+void TokenServer::Impl::send_away(Session& session, const v1::Hello& message) {
+  Space& space = *session.space;
+  const bool elsewhere =
+      space.knows_owner() && !(options_.elected && space.came_back(message.host(), boot_now_ns()));
+  if (elsewhere || !options_.elected) {
+    ++refused_total_[static_cast<std::size_t>(Refusal::redirected)];
+    space.send_redirect(*session.connection);
+    return;
+  }
+  session.connection->accept_hello();
+  session.parked = std::make_unique<v1::Hello>(message);
+}
+
+void TokenServer::Impl::answer_parked(Space& space) {
+  std::vector<std::uint64_t> waiting;
+  for (const auto& [id, session] : sessions_)
+    if (session->space == &space && session->parked) waiting.push_back(id);
+  for (const std::uint64_t id : waiting) {
+    const auto found = sessions_.find(id);
+    if (found == sessions_.end() || !found->second->parked) continue;
+    Session& session = *found->second;
+    const auto hello = std::exchange(session.parked, nullptr);
+    if (space.owner())
+      on_hello(session, *hello);
+    else
+      space.send_redirect(*session.connection);
+  }
+}
+
 // A host that was welcomed must be known to the next start, so the welcome waits for the disk.
 void TokenServer::Impl::welcome_when_stored(Session& session) {
   store_->commit([weak = weak_from_this(), connection = session.connection->id(),
@@ -160,7 +200,7 @@ void TokenServer::Impl::welcome_passive(Session& session) {
   session.space->leave(session);
   v1::ToAgent message;
   v1::Welcome& welcome = *message.mutable_welcome();
-  welcome.set_epoch(epoch_);
+  welcome.set_epoch(options_.elected ? session.space->book().epoch() : epoch_);
   welcome.set_learning(session.space->book().learning());
   welcome.set_server(options_.name);
   welcome.set_version(options_.version);

@@ -36,6 +36,11 @@ class TokenServer::Impl : public net::ListenerHandler,
   void redirect(const std::string& name_space, std::vector<std::string> addresses,
                 const std::string& reason);
   void own(const std::string& name_space);
+  void take_over(const std::string& name_space, std::uint64_t epoch, bool never_met,
+                 lease::TimeNs until_ns);
+  void fence(lease::TimeNs until_ns);
+  void resume(const std::string& name_space, lease::TimeNs until_ns);
+  void raise_epoch(const std::string& name_space, std::uint64_t epoch);
   std::vector<std::string> addresses() const;
   ServerStatus status(bool with_limits) const;
   void use_store(QuotaStore& store, AuditLog& audit);
@@ -60,6 +65,9 @@ class TokenServer::Impl : public net::ListenerHandler,
   // An earlier server was heard of, and our state knows nothing of it.
   bool fresh_ = false;
   void see_epoch(std::uint64_t epoch_seen, Space& space);
+  bool see_elected_epoch(Session& session, std::uint64_t epoch_seen);
+  void send_away(Session& session, const v1::Hello& message);
+  void answer_parked(Space& space);
   void welcome_when_stored(Session& session);
   void welcome_passive(Session& session);
   void refuse(Session& session, Refusal why, v1::RefusedCode code, std::string_view text,

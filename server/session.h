@@ -2,10 +2,12 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <string>
 
 #include "lease/book.h"
 #include "net/listener.h"
+#include "weir/v1/lease.pb.h"
 
 namespace weir::server {
 
@@ -20,6 +22,8 @@ struct Session {
   std::uint32_t protocol_minor = 0;
   std::string credential;  // what opened the namespace; empty: it needed none
   bool passive = false;
+  // Its hello waits until it is known who owns the namespace.
+  std::unique_ptr<v1::Hello> parked;
   bool welcomed = false;            // the welcome of this id has left
   lease::Welcome welcome;           // until then
   std::uint64_t rules_version = 0;  // that the other end has, or is about to have

@@ -22,6 +22,9 @@ namespace {
 constexpr std::size_t kSliceSessions = 256;
 constexpr std::size_t kSliceBytes = 8U << 20;
 constexpr TimeNs kPushHostsAgeNs = lease::kSecond;
+// An owner that is gone is replaced by then.
+constexpr TimeNs kComesBackNs = 4 * lease::kSecond;
+constexpr std::size_t kSentAwayMax = 200'000;
 
 // Over everything that a claim says, and who says it, and where.
 lease::Prove prover(const std::array<unsigned char, 16>& key, const std::string& name_space) {
@@ -48,12 +51,17 @@ lease::Prove prover(const std::array<unsigned char, 16>& key, const std::string&
 
 Space::Space(const NamespaceRule& rule, SpaceOptions options, StateStore& store, TimeNs now_ns)
     : rule_(rule), options_(std::move(options)), store_(store), guard_(rule.guard) {
+  if (options_.elected) {
+    redirect_reason_ = "it is not known yet who owns the namespace";
+    options_.known = {};
+    options_.known.whole = true;  // there is nothing to learn before it is ours
+  }
   make_book(options_.epoch, now_ns);
   make_quotas(now_ns);
 }
 
 void Space::make_quotas(TimeNs now_ns) {
-  if (options_.quotas == nullptr) return;
+  if (options_.quotas == nullptr || !owner()) return;
   quotas_ = std::make_unique<SpaceQuotas>(
       rule_.name, *options_.quotas,
       [this](lease::SessionId id) {
@@ -62,6 +70,7 @@ void Space::make_quotas(TimeNs now_ns) {
       },
       book_->epoch(), now_ns);
   quotas_->set_rules(rule_.quotas);
+  quotas_->fence(fence_ns_);
 }
 
 void Space::open_quotas(QuotaBackend& backend, TimeNs now_ns) {
@@ -84,6 +93,7 @@ void Space::make_book(std::uint64_t epoch, TimeNs now_ns) {
   options.learn = !known.whole || !known.identities.empty();
   if (known.whole) options.known.assign(known.identities.begin(), known.identities.end());
   book_ = std::make_unique<lease::Book>(std::move(options), now_ns);
+  book_->set_fence(fence_ns_);
   learning_ = book_->learning();
   heard_.clear();
   permits_ = std::make_unique<SpacePermits>(
@@ -95,7 +105,7 @@ void Space::make_book(std::uint64_t epoch, TimeNs now_ns) {
       now_ns);
   permits_->set_rules(rule_.permits, now_ns);
   // Until it has learned, only a list that was whole before may be believed by the next start.
-  store_.set_whole(rule_.name, known.whole);
+  if (!options_.elected) store_.set_whole(rule_.name, known.whole);
   set_limits(now_ns);
 }
 
@@ -124,24 +134,59 @@ void Space::set_rule(const NamespaceRule& rule, TimeNs now_ns) {
 
 void Space::redirect(std::vector<std::string> addresses, std::string reason, TimeNs now_ns) {
   const bool was_owner = owner();
+  if (addresses != redirect_to_) sent_away_.clear();
   redirect_to_ = std::move(addresses);
   redirect_reason_ = std::move(reason);
   if (owner()) {
     // What another server granted is known to the agents alone.
     if (!was_owner) {
       options_.known = {};
+      fence_ns_ = lease::kNever;
       make_book(book_->epoch() + 1, now_ns);
       make_quotas(now_ns);  // what another server did to them stands in the store
     }
     return;
   }
-  book_->set_fence(now_ns);
-  if (quotas_) quotas_->fence(now_ns);
+  fence(now_ns);
   const auto sessions = by_session_;
   for (const auto& [id, session] : sessions) {
     send_redirect(*session->connection);
     leave(*session);
   }
+}
+
+void Space::take_over(std::uint64_t epoch, bool never_met, TimeNs until_ns, TimeNs now_ns) {
+  redirect_to_.clear();
+  redirect_reason_.clear();
+  sent_away_.clear();
+  never_met_ = never_met;
+  // What the owners before it granted is known to the agents alone.
+  options_.known = {};
+  options_.known.whole = never_met;
+  fence_ns_ = until_ns;
+  make_book(epoch, now_ns);
+  make_quotas(now_ns);
+}
+
+void Space::fence(TimeNs until_ns) {
+  fence_ns_ = until_ns;
+  book_->set_fence(until_ns);
+  if (quotas_) quotas_->fence(until_ns);
+}
+
+void Space::resume(TimeNs until_ns) {
+  fence(until_ns);
+  redirect_to_.clear();
+  redirect_reason_.clear();
+  sent_away_.clear();
+}
+
+bool Space::came_back(const std::string& host, TimeNs now_ns) {
+  if (sent_away_.size() >= kSentAwayMax) sent_away_.clear();
+  TimeNs& sent_ns = sent_away_[host];
+  const bool back = sent_ns != 0 && now_ns - sent_ns < kComesBackNs;
+  sent_ns = back ? sent_ns : now_ns;
+  return back;
 }
 
 void Space::send_redirect(net::Connection& connection) const {
@@ -183,15 +228,7 @@ Space::Greeted Space::greet(Session& session, const lease::Hello& hello, TimeNs 
     return Greeted::yes;
   }
   session.id = greeting->welcome.session;
-  if (greeting->remember) {
-    store_.remember(rule_.name, session.identity);
-    if (learning_) heard_.insert(session.identity);
-  }
-  if (greeting->mark) {
-    store_.remember(rule_.name, *greeting->mark);
-    if (learning_) heard_.insert(*greeting->mark);
-  }
-  if (greeting->unmark) store_.forget(rule_.name, *greeting->unmark);
+  if (!options_.elected) remember(session.identity, *greeting);
   Session*& place = by_identity_[session.identity];
   if (place != nullptr && place != &session) {
     ++counts_.replaced_total;
@@ -205,6 +242,18 @@ Space::Greeted Space::greet(Session& session, const lease::Hello& hello, TimeNs 
   // all, and what this host holds of the permits has to be waited for all the same.
   permits_->join(session, now_ns);
   return Greeted::yes;
+}
+
+void Space::remember(const lease::Identity& identity, const lease::Book::Greeting& greeting) {
+  if (greeting.remember) {
+    store_.remember(rule_.name, identity);
+    if (learning_) heard_.insert(identity);
+  }
+  if (greeting.mark) {
+    store_.remember(rule_.name, *greeting.mark);
+    if (learning_) heard_.insert(*greeting.mark);
+  }
+  if (greeting.unmark) store_.forget(rule_.name, *greeting.unmark);
 }
 
 void Space::welcome(Session& session, const std::string& server_name, const std::string& version) {
@@ -305,12 +354,14 @@ void Space::on_quota_usage(Session& session, const v1::QuotaUsage& message, Time
 void Space::on_permit_reports(Session& session, const v1::PermitReports& message, TimeNs now_ns) {
   session.heard_boot_ns = now_ns;
   const bool ours = message.session() == session.id && session.id != 0 && session.welcomed;
-  if (!ours || !permits_->on_reports(session, message, now_ns)) ++counts_.ignored_total;
+  if (!ours || now_ns >= fence_ns_ || !permits_->on_reports(session, message, now_ns))
+    ++counts_.ignored_total;
 }
 
 void Space::poll(TimeNs now_ns) {
   book_->poll(now_ns, due_);
-  permits_->poll(book_->learning(), now_ns);
+  // A cap that was raised is a grant like any other.
+  if (now_ns < fence_ns_) permits_->poll(book_->learning(), now_ns);
   for (const lease::SessionId id : due_.poke) {
     const auto found = by_session_.find(id);
     if (found == by_session_.end() || !found->second->welcomed) continue;
@@ -318,13 +369,17 @@ void Space::poll(TimeNs now_ns) {
     poke_message_.mutable_poke()->set_session(id);
     found->second->connection->send(poke_message_);
   }
-  for (const lease::Identity& identity : due_.forgotten) {
+  if (!options_.elected) forget(due_.forgotten);
+  if (learning_ && !book_->learning()) end_learning();
+  send_rules_slice(now_ns);
+}
+
+void Space::forget(const std::vector<lease::Identity>& identities) {
+  for (const lease::Identity& identity : identities) {
     store_.forget(rule_.name, identity);
     heard_.erase(identity);
   }
-  if (!due_.forgotten.empty()) store_.commit({});
-  if (learning_ && !book_->learning()) end_learning();
-  send_rules_slice(now_ns);
+  if (!identities.empty()) store_.commit({});
 }
 
 // Whoever was known before and has not come by now holds nothing any more.
@@ -332,8 +387,10 @@ void Space::end_learning() {
   learning_ = false;
   for (const lease::Identity& identity : options_.known.identities)
     if (!heard_.contains(identity)) store_.forget(rule_.name, identity);
-  store_.set_whole(rule_.name, true);
-  store_.commit({});
+  if (!options_.elected) {
+    store_.set_whole(rule_.name, true);
+    store_.commit({});
+  }
   heard_.clear();
   options_.known = {};
   spdlog::info("namespace {}: learned what {} host(s) hold", rule_.name, book_->hosts());

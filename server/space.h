@@ -31,6 +31,10 @@ struct SpaceOptions {
   KnownHosts known;
   lease::TimeNs reconnect_ns = 0;
   QuotaBackend* quotas = nullptr;  // none: no quotas are served
+  // One of several servers: not ours until take_over(). What is kept of hosts in the state
+  // directory is of use to the same server's next start alone, and the next owner is another one:
+  // it learns for the full time, so that nothing is kept.
+  bool elected = false;
 };
 
 class Space {
@@ -51,6 +55,20 @@ class Space {
   // sent there. An empty reason ends it: this server owns it again, and learns.
   void redirect(std::vector<std::string> addresses, std::string reason, lease::TimeNs now_ns);
   bool owner() const noexcept { return redirect_reason_.empty(); }
+  bool knows_owner() const noexcept { return owner() || !redirect_to_.empty(); }
+  // An election made it ours. Nobody has ever owned it before: there is nothing to learn.
+  void take_over(std::uint64_t epoch, bool never_met, lease::TimeNs until_ns, lease::TimeNs now_ns);
+  void fence(lease::TimeNs until_ns);
+  void resume(lease::TimeNs until_ns);  // ours again, as it was when it was redirected
+  bool never_met() const noexcept { return never_met_; }
+  // Somebody did own it before: what agents hold is learned after all.
+  void forget_never_met(lease::TimeNs now_ns) {
+    never_met_ = false;
+    distrust_known(book_->epoch(), now_ns, true);
+  }
+  // Whether this host was sent to the present owner a moment ago and has come back: then it does
+  // not answer, and whoever will own the namespace next is not known yet.
+  bool came_back(const std::string& host, lease::TimeNs now_ns);
   void send_redirect(net::Connection& connection) const;
 
   // A host says hello. The session is filled and its welcome composed, to be sent by welcome()
@@ -97,6 +115,8 @@ class Space {
  private:
   void make_book(std::uint64_t epoch, lease::TimeNs now_ns);
   void set_limits(lease::TimeNs now_ns);
+  void remember(const lease::Identity& identity, const lease::Book::Greeting& greeting);
+  void forget(const std::vector<lease::Identity>& identities);
   void end_learning();
   void make_quotas(lease::TimeNs now_ns);
   const RulesPush& push(lease::TimeNs now_ns);
@@ -120,6 +140,9 @@ class Space {
   std::deque<lease::SessionId> to_update_;
   std::vector<std::string> redirect_to_;
   std::string redirect_reason_;
+  std::unordered_map<std::string, lease::TimeNs> sent_away_;  // hosts, to the present owner
+  bool never_met_ = false;
+  lease::TimeNs fence_ns_ = lease::kNever;  // for books that are made anew
 
   // Used again and again.
   lease::Request request_;

@@ -104,7 +104,7 @@ StartResult TokenServer::Impl::start(const ServerRules& next) {
   if (!state.error.empty()) return {std::move(state.error), true};
   for (const std::string& note : state.notes)
     spdlog::warn("{}", note);
-  key_ = state.key;
+  key_ = options_.claim_key.value_or(state.key);
   epoch_ = state.epoch;
   fresh_ = state.fresh;
   lease_ = next.lease;
@@ -173,8 +173,9 @@ void TokenServer::Impl::open_space(const NamespaceRule& rule, KnownHosts known, 
   options.known = std::move(known);
   options.reconnect_ns = options_.reconnect_ns;
   if (quotas_.store != nullptr) options.quotas = &quotas_;
+  options.elected = options_.elected;
   auto space = std::make_unique<Space>(rule, std::move(options), *store_, now_ns);
-  if (space->book().learning()) {
+  if (space->owner() && space->book().learning()) {
     spdlog::info("namespace {}: learning what hosts hold, for {} ms at most", rule.name,
                  (space->book().learning_end_ns() - now_ns) / lease::kMs);
   }
@@ -299,11 +300,37 @@ void TokenServer::Impl::redirect(const std::string& name_space, std::vector<std:
   if (space == nullptr) return;
   space->redirect(std::move(addresses), reason.empty() ? "somebody else owns it" : reason,
                   boot_now_ns());
+  if (space->knows_owner()) answer_parked(*space);
 }
 
 void TokenServer::Impl::own(const std::string& name_space) {
   Space* space = find_space(name_space);
   if (space != nullptr && !space->owner()) space->redirect({}, {}, boot_now_ns());
+}
+
+void TokenServer::Impl::take_over(const std::string& name_space, std::uint64_t epoch,
+                                  bool never_met, TimeNs until_ns) {
+  Space* space = find_space(name_space);
+  if (space == nullptr) return;
+  space->take_over(epoch, never_met, until_ns, boot_now_ns());
+  answer_parked(*space);
+  arm();
+}
+
+void TokenServer::Impl::fence(TimeNs until_ns) {
+  for (const auto& [name, space] : spaces_)
+    if (space->owner()) space->fence(until_ns);
+}
+
+void TokenServer::Impl::resume(const std::string& name_space, TimeNs until_ns) {
+  Space* space = find_space(name_space);
+  if (space == nullptr) return;
+  space->resume(until_ns);
+  answer_parked(*space);
+}
+
+void TokenServer::Impl::raise_epoch(const std::string& name_space, std::uint64_t epoch) {
+  if (Space* space = find_space(name_space)) space->raise_epoch(epoch);
 }
 
 void TokenServer::Impl::on_open(net::Connection& connection) {
@@ -463,6 +490,17 @@ void TokenServer::redirect(const std::string& name_space, std::vector<std::strin
   impl_->redirect(name_space, std::move(addresses), reason);
 }
 void TokenServer::own(const std::string& name_space) { impl_->own(name_space); }
+void TokenServer::take_over(const std::string& name_space, std::uint64_t epoch, bool never_met,
+                            std::int64_t until_boot_ns) {
+  impl_->take_over(name_space, epoch, never_met, until_boot_ns);
+}
+void TokenServer::fence(std::int64_t until_boot_ns) { impl_->fence(until_boot_ns); }
+void TokenServer::resume(const std::string& name_space, std::int64_t until_boot_ns) {
+  impl_->resume(name_space, until_boot_ns);
+}
+void TokenServer::raise_epoch(const std::string& name_space, std::uint64_t epoch) {
+  impl_->raise_epoch(name_space, epoch);
+}
 std::vector<std::string> TokenServer::addresses() const { return impl_->addresses(); }
 const ServerRules& TokenServer::rules() const { return impl_->rules; }
 ServerStatus TokenServer::status(bool with_limits) const { return impl_->status(with_limits); }

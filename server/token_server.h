@@ -8,9 +8,11 @@
 // Lives on the thread of its io_context, as do all calls.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -34,6 +36,12 @@ struct ServerOptions {
   // They outlive the server, and tell what comes of their calls on its thread.
   QuotaStore* quota_store = nullptr;
   AuditLog* audit = nullptr;
+  // One of several servers: no namespace is its own until take_over() says so.
+  bool elected = false;
+  // What proves claims; the same at all of them. None: that of the state directory.
+  std::optional<std::array<unsigned char, 16>> claim_key = std::nullopt;
+  // An agent of an owned namespace has met a higher epoch. It is asked to come back.
+  std::function<void(const std::string& name_space, std::uint64_t seen)> on_higher_epoch = {};
 };
 
 struct StartResult {
@@ -72,6 +80,15 @@ class TokenServer {
   void redirect(const std::string& name_space, std::vector<std::string> addresses,
                 const std::string& reason);
   void own(const std::string& name_space);
+  // What an election decides, see ServerOptions::elected. `never_met`: nobody has owned it before,
+  // so that there is nothing to learn.
+  void take_over(const std::string& name_space, std::uint64_t epoch, bool never_met,
+                 std::int64_t until_boot_ns);
+  // From then on nothing is granted in any namespace that is owned now.
+  void fence(std::int64_t until_boot_ns);
+  // After a redirect: it is ours still, and nobody has owned it meanwhile.
+  void resume(const std::string& name_space, std::int64_t until_boot_ns);
+  void raise_epoch(const std::string& name_space, std::uint64_t epoch);
 
   std::vector<std::string> addresses() const;  // with the real ports
   const ServerRules& rules() const;

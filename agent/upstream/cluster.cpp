@@ -97,6 +97,7 @@ std::string Cluster::start(const ClusterRule& rule) {
   upstream.host = rule.host.empty() ? own_host_name() : rule.host;
   upstream.agent_epoch = random_word();
   upstream.seed = random_word();
+  upstream.several_servers = rule.servers.size() > 1;
   upstream.request_timeout_ns = static_cast<std::int64_t>(rule.request_timeout_ms) * 1'000'000;
   upstream.ttl_ns = static_cast<std::int64_t>(rule.lease.ttl_ns);
   upstream.boot_id = options_.boot_id;

@@ -319,7 +319,9 @@ bool Upstream::fallback_due(const Leased& limit, const lease::LeaseView& view,
 void Upstream::leave_if_silent(std::int64_t now_ns) {
   if (!open_) return;
   const std::int64_t asked_ns = welcomed_ ? sent_first_ns_ : opened_ns_;
-  if (asked_ns == 0 || now_ns - asked_ns < patience_ns() + options_.ttl_ns / 2) return;
+  if (asked_ns == 0 ||
+      now_ns - asked_ns < patience_ns() + options_.ttl_ns / (options_.several_servers ? 4 : 2))
+    return;
   open_ = false;
   speaker_.go_elsewhere("no answer for " + std::to_string((now_ns - asked_ns) / 1'000'000) + " ms");
 }

@@ -45,6 +45,7 @@ struct UpstreamOptions {
   std::uint64_t seed = 1;
   std::int64_t request_timeout_ns = 500'000'000;
   std::int64_t ttl_ns = 5'000'000'000;  // of leases, until a server says otherwise
+  bool several_servers = false;         // a silent one is left sooner
   std::string boot_id;
   std::string leases_file;  // empty: nothing is kept
 };
