@@ -129,6 +129,7 @@ class Link::Impl final : public std::enable_shared_from_this<Impl>, private Chan
   Peer peer_;
   std::optional<Clock::time_point> pinged_;
   bool stable_ = false;
+  bool heard_ = false;   // the server has said something on this connection
   std::string refusal_;  // the server's last word, until the connection has ended
 
   v1::ToAgent message_;
@@ -414,7 +415,7 @@ void Link::Impl::on_channel_ready() {
   timer_.cancel();
   channel_->fill_peer(peer_);
   last_good_ = current_;
-  stable_ = false;
+  stable_ = heard_ = false;
   refusal_.clear();
   ++stats_.opens_total;
   set_state(LinkState::open);
@@ -424,6 +425,7 @@ void Link::Impl::on_channel_ready() {
 
 void Link::Impl::on_channel_payload(std::string_view payload) {
   const auto self = shared_from_this();
+  heard_ = true;
   if (const auto complaint = decode(payload, message_))
     return leave("the server's message was refused: " + complaint.text, false);
   const ToAgentKind kind = kind_of(message_);
@@ -463,6 +465,12 @@ void Link::Impl::on_channel_trouble(Trouble, const std::string& text) {
   if (auto channel = std::exchange(channel_, nullptr)) channel->end();
   if (!is_open()) return failed(text);
   drop();
+  if (!heard_) {
+    // Something accepts connections for a server that is not there, such as a proxy: the others
+    // in the list come first.
+    last_good_.reset();
+    avoided_ = current_;
+  }
   closed(refusal_.empty() ? text : std::exchange(refusal_, {}), false);
 }
 

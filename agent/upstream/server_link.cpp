@@ -17,6 +17,9 @@ ServerLink::ServerLink(boost::asio::io_context& io, ServerLinkOptions options)
     : io_(io), options_(std::move(options)) {
   net::LinkOptions link;
   link.addresses = options_.addresses;
+  // Where there are several servers, the end of one is no sign that all of them have too much to
+  // do: whoever was served by it comes to the next one without delay.
+  if (options_.addresses.size() > 1) link.stable_after = std::chrono::seconds(1);
   link_ = std::make_unique<net::Link>(
       io_, std::move(link),
       net::LinkCallbacks{.on_open = [this] { on_open(); },

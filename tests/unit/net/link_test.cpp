@@ -4,6 +4,8 @@
 #include <gtest/gtest.h>
 
 #include <boost/asio/io_context.hpp>
+#include <boost/asio/ip/tcp.hpp>
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -83,6 +85,28 @@ TEST_F(LinkTest, GoesThroughTheListUntilOneAnswers) {
   EXPECT_EQ(failures.size(), 2U);
   EXPECT_EQ(link.stats().failures_total, 2U);
   EXPECT_EQ(link.stats().wait, 0ms);  // no wait inside a round
+}
+
+// A proxy whose server is gone takes the connection and ends it.
+TEST_F(LinkTest, WhereNobodySpeaksComesLastInTheNextRound) {
+  using Tcp = boost::asio::ip::tcp;
+  Tcp::acceptor proxy(io, Tcp::endpoint(boost::asio::ip::address_v4::loopback(), 0));
+  std::function<void()> accept = [&] {
+    proxy.async_accept([&](const boost::system::error_code& error, Tcp::socket socket) {
+      if (error) return;
+      socket.close();
+      accept();
+    });
+  };
+  accept();
+  const std::string alone = "127.0.0.1:" + std::to_string(proxy.local_endpoint().port());
+  TestServer server(io);
+  Link link(io, options_for({alone, server.address}), recording());
+  link.start();
+
+  ASSERT_TRUE(until([&] { return closes.size() == 1; }));
+  ASSERT_TRUE(until([&] { return opens == 2; }));
+  EXPECT_EQ(link.stats().address, server.address);
 }
 
 TEST_F(LinkTest, WaitsLongerAfterEachRoundInVain) {
