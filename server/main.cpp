@@ -9,6 +9,7 @@
 #include "server/app.h"
 #include "server/config.h"
 #include "server/db_command.h"
+#include "server/etcd/rules_command.h"
 
 namespace {
 
@@ -22,6 +23,8 @@ struct Arguments {
   bool hash_token = false;
   server::DbOptions db;
   int (*db_command)(const server::DbOptions&) = nullptr;
+  server::RulesOptions rules;
+  int (*rules_command)(const server::RulesOptions&) = nullptr;
 };
 
 void declare_db(CLI::App& cli, Arguments& arguments) {
@@ -54,6 +57,22 @@ void declare_db(CLI::App& cli, Arguments& arguments) {
   command("check", "Look at every page, every row and every book", db_check);
 }
 
+void declare_rules(CLI::App& cli, Arguments& arguments) {
+  auto* rules = cli.add_subcommand("rules", "The namespaces that servers on etcd follow");
+  rules->require_subcommand(1);
+  rules->fallthrough();
+  const auto command = [&](const char* name, const char* help, const char* what,
+                           int (*run)(const server::RulesOptions&)) {
+    auto* one = rules->add_subcommand(name, help);
+    one->fallthrough();
+    one->add_option("DOCUMENT", arguments.rules.document, what)->type_name("")->required();
+    one->callback([&arguments, run] { arguments.rules_command = run; });
+  };
+  command("put", "Check a document and put it into etcd; servers follow at once",
+          "'version' and 'namespaces'; - for standard input", rules_put);
+  command("get", "Write what etcd has", "A file; - for standard output", rules_get);
+}
+
 void declare(CLI::App& cli, Arguments& arguments) {
   cli.set_version_flag("--version", "weir-server " WEIR_VERSION_TEXT);
   cli.add_option("--config,file", arguments.options.file, "The server's file (YAML)")
@@ -68,6 +87,7 @@ void declare(CLI::App& cli, Arguments& arguments) {
   cli.add_flag("--hash-token", arguments.hash_token,
                "Read a token from standard input, print what belongs under 'tokens', and exit");
   declare_db(cli, arguments);
+  declare_rules(cli, arguments);
 }
 
 int check_file(const std::string& path) {
@@ -118,6 +138,10 @@ int main(int argc, char** argv) try {
     arguments.db.file = arguments.options.file;
     arguments.db.state_dir = arguments.options.state_dir;
     return arguments.db_command(arguments.db);
+  }
+  if (arguments.rules_command != nullptr) {
+    arguments.rules.file = arguments.options.file;
+    return arguments.rules_command(arguments.rules);
   }
   if (arguments.hash_token) return hash_token();
   if (arguments.check) return check_file(arguments.options.file);

@@ -40,17 +40,19 @@ std::string client_options(const EtcdRule& rule, ClientOptions& options) {
   return {};
 }
 
-std::string namespaces_of(const std::string& document, std::vector<NamespaceRule>& namespaces) {
-  ServerParseResult parsed = parse_server_rules(document, "rules in etcd");
+std::string namespaces_of(const std::string& document, std::vector<NamespaceRule>& namespaces,
+                          const std::string& called) {
+  ServerParseResult parsed = parse_server_rules(document, called);
   if (!parsed.ok())
     return parsed.problems.empty() ? "not a server's file" : to_string(parsed.problems.front());
   const ServerRules plain;
   if (parsed.rules->listen != plain.listen || parsed.rules->tls != plain.tls ||
       parsed.rules->lease != plain.lease || parsed.rules->etcd != plain.etcd ||
       !parsed.rules->api.empty())
-    return "rules in etcd have 'version' and 'namespaces' alone; the rest is each server's own";
+    return called + ": only 'version' and 'namespaces' belong here; the rest is each server's own";
   for (const NamespaceRule& rule : parsed.rules->namespaces)
-    if (std::string problem = limits_problem(rule); !problem.empty()) return problem;
+    if (const std::string problem = limits_problem(rule); !problem.empty())
+      return called + ":" + std::to_string(rule.line) + ":1: " + problem;
   namespaces = std::move(parsed.rules->namespaces);
   return {};
 }

@@ -27,8 +27,10 @@ namespace weir::server::etcd {
 // With the password and everything else that the rule names read; empty, or what is wrong.
 std::string client_options(const EtcdRule& rule, ClientOptions& options);
 
-// The namespaces of a document that etcd keeps; else what is wrong with it.
-std::string namespaces_of(const std::string& document, std::vector<NamespaceRule>& namespaces);
+// The namespaces of a document that etcd keeps; else what is wrong with it, and where. `called` is
+// its name in that text.
+std::string namespaces_of(const std::string& document, std::vector<NamespaceRule>& namespaces,
+                          const std::string& called = "rules in etcd");
 
 class Cluster final : private ElectionHandler {
  public:
