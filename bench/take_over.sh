@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
-# Kills the owner of a namespace (-9) again and again, and measures how long it takes until all hosts
-# are served by the next one: each has heard a server of a later epoch, has had an answer from it,
-# and holds a lease that is in force. Real processes: three members of etcd, three servers, three
+# Kills the owner of a namespace (-9) again and again, and measures how long it takes until all
+# hosts are served by the next one: each has heard a server of a later epoch, has had an answer from
+# it, and holds a lease that is in force. Real processes: three members of etcd, three servers, three
 # agents with demand, all at default settings; and over all of it the oracle, which counts every
 # admission against burst + rate x window.
 #
 #   bench/take_over.sh [--kills N] [--build DIR]
 #
-#   --kills N     how often (50); each takes some six seconds
+#   --kills N     how often (50); each takes some five seconds
 #   --build DIR   where ha_test, weir-server and weir-agent are built (build/dev)
 #
 # Prints JSON. Exit code 0: median <= 3 s, worst <= 5 s, and nothing over the bound.
