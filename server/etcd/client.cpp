@@ -45,7 +45,11 @@ std::string read_file(const std::string& path, std::string& text) {
   return {};
 }
 
-Status::Code code_of(const grpc::Status& status) noexcept {
+bool has(const grpc::Status& status, const char* words) {
+  return status.error_message().find(words) != std::string::npos;
+}
+
+Status::Code code_of(const grpc::Status& status) {
   switch (status.error_code()) {
     case grpc::StatusCode::OK:
       return Status::Code::ok;
@@ -56,12 +60,22 @@ Status::Code code_of(const grpc::Status& status) noexcept {
     case grpc::StatusCode::FAILED_PRECONDITION:
     case grpc::StatusCode::OUT_OF_RANGE:
     case grpc::StatusCode::UNIMPLEMENTED:
-    case grpc::StatusCode::RESOURCE_EXHAUSTED:
     case grpc::StatusCode::UNAUTHENTICATED:
       return Status::Code::refused;
+    case grpc::StatusCode::RESOURCE_EXHAUSTED:
+      // gRPC's own word when the answer is too large: then it has been done.
+      return has(status, "larger than max") ? Status::Code::unknown : Status::Code::refused;
     default:
       return Status::Code::unknown;
   }
+}
+
+// Users or roles were changed, or the member was started again: a new token is taken. These calls
+// were surely not done.
+bool token_is_old(const grpc::Status& status) {
+  return status.error_code() == grpc::StatusCode::UNAUTHENTICATED ||
+         (status.error_code() == grpc::StatusCode::INVALID_ARGUMENT &&
+          (has(status, "revision of auth store is old") || has(status, "user name is empty")));
 }
 
 // How calls that gRPC's threads end are told to ours. The client waits for all of them before it
@@ -133,6 +147,7 @@ struct Stream final : Call, grpc::ClientBidiReactor<rpc::WatchRequest, rpc::Watc
 
   rpc::WatchRequest request;
   rpc::WatchResponse response;
+  std::string reason;  // etcd's, for which it ended the watch; the io_context's thread alone
   std::function<void(const rpc::WatchResponse&)> on_read;
   std::function<void(const grpc::Status&)> on_done;
 };
@@ -169,7 +184,8 @@ class GrpcClient final : public Client {
 
   void txn(rpc::TxnRequest request, Ms deadline, TxnDone done) override {
     start<rpc::TxnRequest, rpc::TxnResponse>(
-        std::move(request), deadline, std::move(done), [](Endpoint& to, auto& call, auto then) {
+        std::move(request), deadline_in(deadline), std::move(done),
+        [](Endpoint& to, auto& call, auto then) {
           to.kv->async()->Txn(&call.context, &call.request, &call.response, std::move(then));
         });
   }
@@ -178,7 +194,7 @@ class GrpcClient final : public Client {
     rpc::LeaseGrantRequest request;
     request.set_ttl(ttl_s);
     start<rpc::LeaseGrantRequest, rpc::LeaseGrantResponse>(
-        std::move(request), deadline,
+        std::move(request), deadline_in(deadline),
         [done = std::move(done)](const Status& status, const rpc::LeaseGrantResponse& response) {
           done(status, response.id(), response.ttl());
         },
@@ -192,7 +208,7 @@ class GrpcClient final : public Client {
     rpc::LeaseRevokeRequest request;
     request.set_id(id);
     start<rpc::LeaseRevokeRequest, rpc::LeaseRevokeResponse>(
-        std::move(request), deadline,
+        std::move(request), deadline_in(deadline),
         [done = std::move(done)](const Status& status, const rpc::LeaseRevokeResponse&) {
           if (done) done(status);
         },
@@ -202,12 +218,17 @@ class GrpcClient final : public Client {
         });
   }
 
-  void keep_alive(std::int64_t id, Ms deadline, TtlDone done) override;
+  void keep_alive(std::int64_t id, Ms deadline, TtlDone done) override {
+    keep_alive_until(id, deadline_in(deadline), std::move(done), false);
+  }
   std::unique_ptr<Watch> watch(const std::string& prefix, std::int64_t from_revision,
                                OnEvents events, std::function<void(std::string)> lost) override;
   std::string endpoint() const override { return endpoints_[current_].address; }
 
  private:
+  void keep_alive_until(std::int64_t id, gpr_timespec until, TtlDone done, bool again);
+  void begin_watch(const std::shared_ptr<Stream>& call, const std::shared_ptr<bool>& wanted,
+                   const OnEvents& events, const std::function<void(std::string)>& lost);
   void prepare(grpc::ClientContext& context) const {
     // A member that has lost its leader says so at once in place of being silent.
     context.AddMetadata("hasleader", "true");
@@ -234,7 +255,8 @@ class GrpcClient final : public Client {
     Status result{code_of(status), {}};
     if (result.ok()) return result;
     result.text = endpoints_[asked].address + ": " + status.error_message();
-    if (result.code == Status::Code::unknown) leave(asked);
+    // A member that is still learning takes no calls at all.
+    if (result.code == Status::Code::unknown || has(status, "learner")) leave(asked);
     return result;
   }
 
@@ -248,13 +270,12 @@ class GrpcClient final : public Client {
   }
 
   template <class Request, class Response, class Done, class Begin>
-  void start(Request request, Ms deadline, Done done, Begin begin, bool again = false) {
-    const gpr_timespec until = deadline_in(deadline);
+  void start(Request request, gpr_timespec until, Done done, Begin begin, bool again = false) {
     if (!options_.user.empty() && token_.empty()) {
-      return with_token([this, request = std::move(request), deadline, done = std::move(done),
-                         begin, again](const Status& status) mutable {
+      return with_token([this, request = std::move(request), until, done = std::move(done), begin,
+                         again](const Status& status) mutable {
         if (!status.ok()) return done(status, Response());
-        start<Request, Response>(std::move(request), deadline, std::move(done), begin, again);
+        start<Request, Response>(std::move(request), until, std::move(done), begin, again);
       });
     }
     auto call = std::make_shared<Unary<Request, Response>>();
@@ -264,16 +285,15 @@ class GrpcClient final : public Client {
     const std::uint64_t no = keep(call);
     const std::size_t asked = current_;
     begin(endpoints_[asked], *call,
-          [this, bridge = bridge_, no, asked, deadline, done = std::move(done), begin, again,
+          [this, bridge = bridge_, no, asked, until, done = std::move(done), begin, again,
            call = call.get()](const grpc::Status& status) mutable {
-            post(bridge, [this, no, asked, deadline, done = std::move(done), begin, again, call,
+            post(bridge, [this, no, asked, until, done = std::move(done), begin, again, call,
                           status]() mutable {
               const auto held = calls_.at(no);
               calls_.erase(no);
-              // A token that has run out: the call was surely not done.
-              if (status.error_code() == grpc::StatusCode::UNAUTHENTICATED && !again) {
+              if (token_is_old(status) && !again) {
                 token_.clear();
-                return start<Request, Response>(std::move(call->request), deadline, std::move(done),
+                return start<Request, Response>(std::move(call->request), until, std::move(done),
                                                 begin, true);
               }
               done(settle(asked, status), call->response);
@@ -324,25 +344,28 @@ void GrpcClient::with_token(std::function<void(const Status&)> then) {
       });
 }
 
-void GrpcClient::keep_alive(std::int64_t id, Ms deadline, TtlDone done) {
+void GrpcClient::keep_alive_until(std::int64_t id, gpr_timespec until, TtlDone done, bool again) {
   if (!options_.user.empty() && token_.empty()) {
-    return with_token([this, id, deadline, done = std::move(done)](const Status& status) {
-      status.ok() ? keep_alive(id, deadline, done) : done(status, 0);
+    return with_token([this, id, until, again, done = std::move(done)](const Status& status) {
+      status.ok() ? keep_alive_until(id, until, done, again) : done(status, 0);
     });
   }
   auto call = std::make_shared<KeepAlive>();
   call->request.set_id(id);
-  call->context.set_deadline(deadline_in(deadline));
+  call->context.set_deadline(until);
   prepare(call->context);
   const std::uint64_t no = keep(call);
   const std::size_t asked = current_;
-  call->on_done = [this, bridge = bridge_, no, asked, call = call.get(),
+  call->on_done = [this, bridge = bridge_, no, asked, id, until, again, call = call.get(),
                    done = std::move(done)](const grpc::Status& status) {
-    post(bridge, [this, no, asked, call, done, status] {
+    post(bridge, [this, no, asked, id, until, again, call, done, status] {
       const auto held = calls_.at(no);
       calls_.erase(no);
       if (call->answered) return done({Status::Code::ok, {}}, call->response.ttl());
-      if (status.error_code() == grpc::StatusCode::UNAUTHENTICATED) token_.clear();
+      if (token_is_old(status)) {
+        token_.clear();
+        if (!again) return keep_alive_until(id, until, done, true);
+      }
       // A stream that ended without an answer was not kept alive, whatever its status.
       Status result = settle(asked, status);
       if (result.ok()) result = {Status::Code::unknown, endpoints_[asked].address + ": no answer"};
@@ -363,27 +386,51 @@ std::unique_ptr<Watch> GrpcClient::watch(const std::string& prefix, std::int64_t
   create.set_key(prefix);
   create.set_range_end(prefix_end(prefix));
   create.set_start_revision(from_revision);
+  auto handle = std::make_unique<GrpcWatch>(call, wanted);
+  if (options_.user.empty() || !token_.empty()) {
+    begin_watch(call, wanted, events, lost);
+    return handle;
+  }
+  with_token([this, call, wanted, events = std::move(events),
+              lost = std::move(lost)](const Status& status) {
+    if (!*wanted) return;
+    status.ok() ? begin_watch(call, wanted, events, lost) : lost(status.text);
+  });
+  return handle;
+}
+
+void GrpcClient::begin_watch(const std::shared_ptr<Stream>& call,
+                             const std::shared_ptr<bool>& wanted, const OnEvents& events,
+                             const std::function<void(std::string)>& lost) {
   prepare(call->context);
   const std::uint64_t no = keep(call);
   const std::size_t asked = current_;
   streams_[no] = asked;
   call->on_read = [bridge = bridge_, wanted, call = call.get(),
-                   events = std::move(events)](const rpc::WatchResponse& response) {
+                   events](const rpc::WatchResponse& response) {
     boost::asio::post(bridge->io, [bridge, wanted, call, events, response] {
       if (bridge->dead || !*wanted) return;
-      // Told by the end of the stream, as everything else that ends it.
-      if (response.canceled()) return call->context.TryCancel();
+      if (response.canceled()) {
+        // Told by the end of the stream, as everything else that ends it.
+        call->reason =
+            response.cancel_reason().empty() ? "etcd ended it" : response.cancel_reason();
+        if (response.compact_revision() != 0)
+          call->reason += " (compacted at " + std::to_string(response.compact_revision()) + ")";
+        return call->context.TryCancel();
+      }
       if (response.events_size() > 0) events(response);
     });
   };
-  call->on_done = [this, bridge = bridge_, no, asked, wanted,
-                   lost = std::move(lost)](const grpc::Status& status) {
-    post(bridge, [this, no, asked, wanted, lost, status] {
+  call->on_done = [this, bridge = bridge_, no, asked, wanted, call = call.get(),
+                   lost](const grpc::Status& status) {
+    post(bridge, [this, no, asked, wanted, call, lost, status] {
       const auto held = calls_.at(no);
       calls_.erase(no);
       streams_.erase(no);
       if (!*wanted) return;
-      if (status.error_code() == grpc::StatusCode::UNAUTHENTICATED) token_.clear();
+      if (token_is_old(status) || call->reason.find("auth") != std::string::npos) token_.clear();
+      // The member is well, and other streams to it go on.
+      if (!call->reason.empty()) return lost(endpoints_[asked].address + ": " + call->reason);
       const Status result = settle(asked, status);
       lost(result.ok() ? endpoints_[asked].address + ": the stream ended" : result.text);
     });
@@ -392,7 +439,6 @@ std::unique_ptr<Watch> GrpcClient::watch(const std::string& prefix, std::int64_t
   call->StartWrite(&call->request);
   call->StartRead(&call->response);
   call->StartCall();
-  return std::make_unique<GrpcWatch>(std::move(call), std::move(wanted));
 }
 
 }  // namespace

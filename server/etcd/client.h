@@ -3,7 +3,8 @@
 // All calls return at once, on the thread of the io_context; what comes of them is told on it. A
 // call goes to one of the endpoints; one that does not answer is left for the next. Nothing is
 // sent twice by itself: whether a transaction whose outcome is unknown may be sent again, only its
-// sender knows.
+// sender knows. When the client goes, it waits for its calls to end; what comes of them is not told
+// any more.
 #pragma once
 
 #include <chrono>

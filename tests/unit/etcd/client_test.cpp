@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 
 #include <boost/asio/io_context.hpp>
+#include <cstdlib>
 #include <optional>
 
 #include "tests/support/etcd.h"
@@ -172,11 +173,78 @@ TEST_F(EtcdClientTest, WatchingFromACompactedRevisionEndsAtOnce) {
   const std::string said = etcd.ctl("compact " + std::to_string(revision), &code);
   ASSERT_EQ(code, 0) << said;
 
-  bool lost = false;
+  std::string lost;
+  bool other_lost = false;
+  const auto other = to->watch(
+      "k", 0, [](const rpc::WatchResponse&) {}, [&](const std::string&) { other_lost = true; });
+  const std::string endpoint = to->endpoint();
   const auto watch = to->watch(
-      "k", 1, [](const rpc::WatchResponse&) {}, [&](const std::string&) { lost = true; });
+      "k", 1, [](const rpc::WatchResponse&) {}, [&](const std::string& why) { lost = why; });
 
-  EXPECT_TRUE(run_until([&] { return lost; }));
+  ASSERT_TRUE(run_until([&] { return !lost.empty(); }));
+  EXPECT_NE(lost.find("compacted"), std::string::npos) << lost;
+  // That is no fault of the member: it is not left, and other watches go on.
+  EXPECT_EQ(to->endpoint(), endpoint);
+  ASSERT_TRUE(txn(*to, put("k", "4")).status.ok());
+  EXPECT_FALSE(other_lost);
+}
+
+TEST_F(EtcdClientTest, AFirstWatchHasAToken) {
+  EtcdCluster etcd(1);
+  for (const char* command :
+       {"user add root:secret", "role add root", "user grant-role root root", "auth enable"})
+    etcd.ctl(command);
+  ClientOptions options;
+  options.endpoints = etcd.endpoints();
+  options.user = "root";
+  options.password = "secret";
+  const auto to = client(options);
+  std::string lost;
+  bool told = false;
+
+  const auto watch = to->watch(
+      "k", 1, [&](const rpc::WatchResponse&) { told = true; },
+      [&](const std::string& why) { lost = why; });
+
+  ASSERT_TRUE(txn(*to, put("k", "1")).status.ok());
+  EXPECT_TRUE(run_until([&] { return told || !lost.empty(); }));
+  EXPECT_EQ(lost, "");
+}
+
+// Tokens that are signed name the revision of the users and roles; whatever changes those makes all
+// of them old.
+TEST_F(EtcdClientTest, ATokenIsRenewedWhenUsersChange) {
+  const test::TempDir place;
+  const std::string key = place / "key.pem", pub = place / "pub.pem";
+  const std::string make = "openssl genrsa -out " + key + " 2048 2>/dev/null && openssl rsa -in " +
+                           key + " -pubout -out " + pub + " 2>/dev/null";
+  if (std::system(make.c_str()) != 0) GTEST_SKIP() << "openssl is not there";
+  EtcdCluster etcd(1, {"--auth-token",
+                       "jwt,pub-key=" + pub + ",priv-key=" + key + ",sign-method=RS256,ttl=10m"});
+  for (const char* command :
+       {"user add root:secret", "role add root", "user grant-role root root", "auth enable"})
+    etcd.ctl(command);
+  ClientOptions options;
+  options.endpoints = etcd.endpoints();
+  options.user = "root";
+  options.password = "secret";
+  const auto to = client(options);
+  std::int64_t lease = 0;
+  to->grant(60, kDeadline, [&](const Status& status, std::int64_t id, std::int64_t) {
+    EXPECT_TRUE(status.ok()) << status.text;
+    lease = id;
+  });
+  ASSERT_TRUE(run_until([&] { return lease != 0; }));
+
+  const std::string said = etcd.ctl("--user root:secret user add another:one");
+
+  std::optional<Status> kept;
+  to->keep_alive(lease, kDeadline, [&](const Status& status, std::int64_t) { kept = status; });
+  ASSERT_TRUE(run_until([&] { return kept.has_value(); }));
+  EXPECT_TRUE(kept->ok()) << kept->text << said;
+  etcd.ctl("--user root:secret user add third:one");
+  const Answer answer = txn(*to, put("a", "1"));
+  EXPECT_TRUE(answer.status.ok()) << answer.status.text;
 }
 
 TEST_F(EtcdClientTest, WrongCredentialsAreRefusedAndRightOnesAreTaken) {
