@@ -89,15 +89,16 @@ class FakeEtcd {
     renew(id);
     return id;
   }
-  bool renew(std::int64_t id) {
+  // Its whole time to live, or 0.
+  std::int64_t renew(std::int64_t id) {
     const auto found = leases_.find(id);
-    if (found == leases_.end()) return false;
+    if (found == leases_.end()) return 0;
     const TimeNs end_ns = found->second.end_ns = agenda_.now_ns + found->second.ttl_ns;
     agenda_.at(end_ns, [this, id, end_ns] {
       const auto lease = leases_.find(id);
       if (lease != leases_.end() && lease->second.end_ns == end_ns) revoke(id);
     });
-    return true;
+    return found->second.ttl_ns / lease::kSecond;
   }
   void revoke(std::int64_t id) {
     if (leases_.erase(id) == 0) return;
@@ -226,7 +227,7 @@ class FakeLine final : public etcd::Client {
   }
   void keep_alive(std::int64_t id, Ms deadline, TtlDone done) override {
     call<std::int64_t>(
-        deadline, [this, id] { return std::int64_t{store_.renew(id) ? 2 : 0}; }, std::move(done));
+        deadline, [this, id] { return store_.renew(id); }, std::move(done));
   }
   void revoke(std::int64_t id, Ms deadline, Done done) override {
     call<int>(
