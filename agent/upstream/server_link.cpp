@@ -146,8 +146,11 @@ void ServerLink::on_open() {
 }
 
 void ServerLink::on_message(const v1::ToAgent& message) {
-  upstream_->heard();
-  switch (net::kind_of(message)) {
+  const auto kind = net::kind_of(message);
+  // Who sends us away grants nothing to anybody, and servers that send us to and fro must not put
+  // the fallback off for ever.
+  if (kind != net::ToAgentKind::redirect) upstream_->heard();
+  switch (kind) {
     case net::ToAgentKind::welcome: {
       lease::Welcome welcome;
       server::from_wire(message.welcome(), welcome);
