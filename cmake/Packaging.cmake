@@ -71,7 +71,7 @@ set(CPACK_DEBIAN_SERVER_PACKAGE_NAME weir-server)
 set(CPACK_DEBIAN_SERVER_PACKAGE_SECTION admin)
 set(CPACK_DEBIAN_SERVER_PACKAGE_DEPENDS
   "init-system-helpers (>= 1.54~), systemd | systemd-standalone-sysusers")
-set(CPACK_DEBIAN_SERVER_PACKAGE_SUGGESTS "weir")
+set(CPACK_DEBIAN_SERVER_PACKAGE_SUGGESTS "weir, etcd-server (>= 3.4), etcd-client")
 set(CPACK_DEBIAN_SERVER_PACKAGE_CONTROL_EXTRA
   ${CPACK_WEIR_DEBIAN_DIR}/weir-server/conffiles ${CPACK_WEIR_DEBIAN_DIR}/weir-server/postinst
   ${CPACK_WEIR_DEBIAN_DIR}/weir-server/prerm ${CPACK_WEIR_DEBIAN_DIR}/weir-server/postrm)
