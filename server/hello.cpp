@@ -171,10 +171,12 @@ void TokenServer::Impl::answer_parked(Space& space) {
     if (found == sessions_.end() || !found->second->parked) continue;
     Session& session = *found->second;
     const auto hello = std::exchange(session.parked, nullptr);
-    if (space.owner())
+    if (space.owner()) {
       on_hello(session, *hello);
-    else
+    } else {
+      space.came_back(hello->host(), boot_now_ns());  // the next time, if that is soon
       space.send_redirect(*session.connection);
+    }
   }
 }
 
