@@ -4,6 +4,7 @@
 
 #include "rules/parse.h"
 #include "server/app.h"
+#include "server/command.h"
 #include "server/store/maintenance.h"
 #include "server/store/schema.h"
 #include "server/store_options.h"
@@ -11,13 +12,6 @@
 
 namespace weir::server {
 namespace {
-
-constexpr int kExitFailure = 1;
-
-int fail(const std::string& why) {
-  std::fprintf(stderr, "weir-server db: %s\n", why.c_str());
-  return kExitFailure;
-}
 
 // Empty, and said, when the server's file cannot be read.
 std::string path_of(const DbOptions& options) {
@@ -34,7 +28,8 @@ std::string path_of(const DbOptions& options) {
 int db_backup(const DbOptions& options) {
   const std::string path = path_of(options);
   if (path.empty()) return kExitConfig;
-  if (const std::string why = backup_store(path, options.copy); !why.empty()) return fail(why);
+  if (const std::string why = backup_store(path, options.copy); !why.empty())
+    return command_failed("db", why);
   std::printf("%s: a copy of %s, checked\n", options.copy.c_str(), path.c_str());
   return kExitOk;
 }
@@ -46,7 +41,7 @@ int db_restore(const DbOptions& options) {
   restore.suspend = !options.keep_active;
   restore.wall_ms = wall_now_ms();
   if (const std::string why = restore_store(options.copy, path, restore); !why.empty())
-    return fail(why);
+    return command_failed("db", why);
   std::printf("%s: restored from %s; what was there before is %s.before-restore\n", path.c_str(),
               options.copy.c_str(), path.c_str());
   if (restore.suspend)
@@ -61,7 +56,8 @@ int db_migrate(const DbOptions& options) {
   const std::string path = path_of(options);
   if (path.empty()) return kExitConfig;
   const int to = options.to_version == 0 ? kSchemaVersion : options.to_version;
-  if (const std::string why = migrate_store(path, to); !why.empty()) return fail(why);
+  if (const std::string why = migrate_store(path, to); !why.empty())
+    return command_failed("db", why);
   std::printf("%s: version %d\n", path.c_str(), to);
   return kExitOk;
 }
@@ -71,7 +67,7 @@ int db_check(const DbOptions& options) {
   if (path.empty()) return kExitConfig;
   CheckReport report;
   const std::string why = check_store(path, report);
-  if (!why.empty()) return fail(why);
+  if (!why.empty()) return command_failed("db", why);
   std::printf("%s: in order; version %d, %llu quotas, %llu holdings, %llu audit rows\n",
               path.c_str(), report.version, static_cast<unsigned long long>(report.quotas),
               static_cast<unsigned long long>(report.holdings),

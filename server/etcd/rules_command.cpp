@@ -12,22 +12,17 @@
 #include "rules/file.h"
 #include "rules/parse.h"
 #include "server/app.h"
+#include "server/command.h"
 #include "server/etcd/cluster.h"
 
 namespace weir::server {
 namespace {
 
-constexpr int kExitFailure = 1;
 constexpr etcd::Client::Ms kDeadline{2'000};
 // One for each member: a call that finds one of them dead goes to the next.
 constexpr std::size_t kTriesMax = 5;
 // etcd takes 1.5 MiB in one request.
 constexpr std::size_t kDocumentBytesMax = std::size_t{1} << 20;
-
-int fail(const std::string& why, int code = kExitFailure) {
-  std::fprintf(stderr, "weir-server rules: %s\n", why.c_str());
-  return code;
-}
 
 // What the server's file says of etcd; none, and said, when that is nothing.
 std::unique_ptr<ServerRules> read_server_file(const std::string& path) {
@@ -36,7 +31,7 @@ std::unique_ptr<ServerRules> read_server_file(const std::string& path) {
     std::fprintf(stderr, "%s\n", to_string(problem).c_str());
   if (!parsed.ok()) return nullptr;
   if (!parsed.rules->etcd.enabled()) {
-    fail(path + " has no 'etcd'");
+    command_failed("rules", path + " has no 'etcd'");
     return nullptr;
   }
   return std::make_unique<ServerRules>(*parsed.rules);
@@ -76,21 +71,23 @@ int rules_put(const RulesOptions& options) {
   std::string text;
   if (options.document == "-") {
     text.assign(std::istreambuf_iterator<char>(std::cin), {});
-    if (text.size() > kDocumentBytesMax) return fail("more than 1 MiB on standard input");
+    if (text.size() > kDocumentBytesMax)
+      return command_failed("rules", "more than 1 MiB on standard input");
   } else {
     FileText file = read_file(options.document, kDocumentBytesMax);
-    if (!file.error.empty()) return fail(options.document + " " + file.error);
+    if (!file.error.empty()) return command_failed("rules", options.document + " " + file.error);
     text = std::move(file.text);
   }
   std::vector<NamespaceRule> namespaces;
   const std::string called = options.document == "-" ? "standard input" : options.document;
   if (const std::string why = etcd::namespaces_of(text, namespaces, called); !why.empty())
-    return fail(why, kExitConfig);
+    return command_failed("rules", why, kExitConfig);
   etcd::rpc::TxnRequest request;
   const std::string key = server->etcd.prefix + "/rules";
   etcd::add_put(request, key, text);
   etcd::rpc::TxnResponse answer;
-  if (const std::string why = ask(server->etcd, request, answer); !why.empty()) return fail(why);
+  if (const std::string why = ask(server->etcd, request, answer); !why.empty())
+    return command_failed("rules", why);
   std::printf("%s: %zu namespace(s), revision %lld\n", key.c_str(), namespaces.size(),
               static_cast<long long>(answer.header().revision()));
   if (!server->namespaces.empty())
@@ -106,17 +103,19 @@ int rules_get(const RulesOptions& options) {
   const std::string key = server->etcd.prefix + "/rules";
   etcd::add_get(request, key);
   etcd::rpc::TxnResponse answer;
-  if (const std::string why = ask(server->etcd, request, answer); !why.empty()) return fail(why);
+  if (const std::string why = ask(server->etcd, request, answer); !why.empty())
+    return command_failed("rules", why);
   const auto& found = answer.responses(0).response_range();
-  if (found.kvs_size() == 0) return fail("there is nothing at " + key + " yet");
+  if (found.kvs_size() == 0) return command_failed("rules", "there is nothing at " + key + " yet");
   const std::string& text = found.kvs(0).value();
   if (options.document == "-") {
     std::fwrite(text.data(), 1, text.size(), stdout);
-    return std::fflush(stdout) == 0 ? kExitOk : fail("standard output is not writable");
+    return std::fflush(stdout) == 0 ? kExitOk
+                                    : command_failed("rules", "standard output is not writable");
   }
   std::ofstream file(options.document, std::ios::binary | std::ios::trunc);
   file << text;
-  if (!file.flush()) return fail(options.document + " cannot be written");
+  if (!file.flush()) return command_failed("rules", options.document + " cannot be written");
   return kExitOk;
 }
 

@@ -6,7 +6,7 @@
 namespace weir::server {
 namespace {
 
-constexpr const char* kLimit = "{name: a, rate: 100/s}";
+constexpr const char* kCalls = "{name: a, rate: 100/s}";
 constexpr std::int64_t kFarNs = 3'600'000'000'000;
 
 std::int64_t boot_ns() {
@@ -22,7 +22,7 @@ class ElectedTest : public ServerTest {
     options.elected = true;
     options.on_higher_epoch = [this](const std::string&, std::uint64_t seen) { higher_ = seen; };
     server_ = std::make_unique<TokenServer>(io, std::move(options));
-    ASSERT_EQ(server_->start(parsed(file(kLimit))).error, "");
+    ASSERT_EQ(server_->start(parsed(file(kCalls))).error, "");
     address_ = server_->addresses().at(0);
   }
   static bool is_redirect(const v1::ToAgent& message) { return message.has_redirect(); }
