@@ -19,7 +19,7 @@ class Demand {
   static constexpr TimeNs kWindowLeastNs = 60 * kMs;  // right after a change
   static constexpr std::size_t kWindows = 4;          // of a mean, when there is much to count
   static constexpr std::size_t kWindowsMost = 16;     // and when there is little
-  static constexpr std::uint64_t kEventsEnough = 16;
+  static constexpr std::uint64_t kEventsEnough = 10;
   static constexpr std::size_t kWindowsFresh = 8;
 
   // `total` as of `now`; a smaller one than before starts over.
