@@ -73,7 +73,7 @@ class Server {
   std::vector<Packet> outbox;
   std::vector<Packet> inbox;                 // what came while it was frozen
   TimeNs learned_ns = 0;                     // how long the last learning took
-  TimeNs learning_last_ns = -lease::kNever;  // when it was still learning
+  TimeNs learning_last_ns = -lease::kNever;  // when it was still learning, or stood still
 
  private:
   struct Connection {

@@ -282,7 +282,8 @@ void World::update_server_parts() {
         set_bound(limit, {report.rate, report.burst});
       const Bound counted{report.leased_rate + (watch.leaf ? report.server_rate : 0),
                           report.leased_burst + (watch.leaf ? report.server_burst : 0)};
-      // Claims count in full, even those that a hello made long ago and that have ended since.
+      // Claims count in full, even those that a hello or a request made long ago and that have
+      // ended since. They come while it learns, and in what waited while it stood still.
       const bool over = counted.rate > watch.bound.rate || counted.burst > watch.bound.burst;
       if (over && now_ns_ - server->learning_last_ns > memory_of(setup_))
         violate("the book counts more than the limit", watch,

@@ -121,6 +121,7 @@ void World::freeze_server(std::uint32_t index, TimeNs for_ns) {
     // It goes on where it was: what it was about to send, then what has come meanwhile, and only
     // then does it look at the clock.
     again.life = Server::Life::running;
+    again.learning_last_ns = now_ns_;
     const bool old_limits = again.owner() && again.limits() != configs();
     if (old_limits) bound_by(again.limits());
     after_server(index);
