@@ -214,7 +214,9 @@ std::string App::serve_domain(const DomainRule& rule, std::vector<InheritedFd>& 
       static_cast<std::uint32_t>(std::clamp<long>(::sysconf(_SC_NPROCESSORS_CONF), 1, kCpusMax));
   options.resources_max = options_.resources_max;
   options.ran_before = ran_before_;
-  if (cluster_ && cluster_->rule().domain == rule.name) options.quota_keys = options_.quota_keys;
+  // Where no cluster is yet, one may come by a reload, and counters cannot grow.
+  const std::string home = cluster_ ? cluster_->rule().domain : ClusterRule{}.domain;
+  if (home == rule.name) options.quota_keys = options_.quota_keys;
   Inherited kept{take_named(inherited, "counters-" + rule.name),
                  take_named(inherited, "ledger-" + rule.name)};
   const bool had_counters = static_cast<bool>(kept.counters);

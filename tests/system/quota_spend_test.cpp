@@ -141,5 +141,23 @@ TEST(QuotaSpend, AStoppedAgentGivesBackWhatIsLeft) {
   EXPECT_EQ(weir_quota_try(calls, "k", 1, 1, nullptr), WEIR_E_UNAVAILABLE);
 }
 
+TEST(QuotaSpend, AServerThatComesByReloadHasQuotas) {
+  QuotaServer server("{name: calls, total: 100, keys: any}");
+  server.start();
+  Agent agent({.rules = rules_of({"name: a, rate: 10/s"})});
+  ASSERT_TRUE(agent.start());
+  const Client client(agent.socket());
+  weir_quota* calls = nullptr;
+  ASSERT_EQ(weir_quota_get(client.get(), "calls", &calls), WEIR_OK);
+  EXPECT_EQ(weir_quota_try(calls, "k", 1, 1, nullptr), WEIR_E_UNAVAILABLE);
+
+  const v1::ApplyResponse applied = agent.apply(rules_at(server.address(), "h1"));
+  ASSERT_EQ(applied.problems_size(), 0) << applied.DebugString();
+
+  EXPECT_TRUE(eventually([&] { return acquire(calls, "k", 1, 1000) == WEIR_ALLOW; }));
+  EXPECT_EQ(take_all(calls, "k"), 99U);
+  EXPECT_EQ(server.books_at_rest(agent, "calls", "k").consumed, 100);
+}
+
 }  // namespace
 }  // namespace weir::test
