@@ -41,6 +41,8 @@ void PermitDesk::set_resources(const std::vector<PermitResource>& resources, Tim
         row.end_ns = old->second.end_ns;
         row.hosts = old->second.hosts;
         row.leased = row.end_ns > now_ns;
+      } else if (unknown_before_) {
+        row.inherited = std::clamp<Permits>(resource.max, 0, kPermitsOfHostMax);
       }
     }
     row.rule = resource;
@@ -48,6 +50,7 @@ void PermitDesk::set_resources(const std::vector<PermitResource>& resources, Tim
   }
   rows_ = std::move(next);
   restored_.clear();
+  unknown_before_ = false;
   tick(now_ns);
 }
 

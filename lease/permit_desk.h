@@ -68,6 +68,9 @@ class PermitDesk {
 
   // Before anything else. Its caps are in force, and count as such until `settle_old_rules`.
   void restore(const PermitDeskState& state);
+  // In its place where nothing is known of the agent before this one, whose clients are still
+  // there: each of its caps may have been as high as the maximum.
+  void restore_unknown() noexcept { unknown_before_ = true; }
   // To be kept before changes are put in force, and before a report is sent: never less than what
   // is in force, never more than what the server reckons with.
   PermitDeskState state() const;
@@ -143,6 +146,7 @@ class PermitDesk {
   SessionId session_ = 0;
   bool speaks_ = false;
   bool hold_ = false;
+  bool unknown_before_ = false;
   bool left_ = false;
   std::uint64_t seq_ = 0;
   TimeNs reported_ns_ = 0;

@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <utility>
 
 #include "daemon/log/printable.h"
 #include "server/config.h"
@@ -169,9 +170,12 @@ void Cluster::take_rules(PushedRules rules) {
 
 void Cluster::prepare(Domain& domain, bool first) {
   domain.set_lease_source([this](const LimitRule& rule) { return upstream_->terms_of(rule); });
-  if (!first) return;
-  permits_->restore(domain.counters_id(), domain.adopted());
-  if (domain.adopted())
+  if (std::exchange(prepared_, true)) return;
+  // What a predecessor left in the counters is there at the first time only; later it is what
+  // another Cluster of this process had, and has given back.
+  const bool inherited = first && domain.adopted();
+  permits_->restore(domain.counters_id(), inherited);
+  if (inherited)
     upstream_->restore(domain.counters_id());
   else
     upstream_->forget(domain.counters_id());

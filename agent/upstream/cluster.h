@@ -104,6 +104,7 @@ class Cluster {
   std::unique_ptr<Permits> permits_;
   std::unique_ptr<Quotas> quotas_;
   Domain* quota_domain_ = nullptr;
+  bool prepared_ = false;
 };
 
 }  // namespace weir::agent

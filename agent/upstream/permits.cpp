@@ -3,6 +3,7 @@
 #include <spdlog/spdlog.h>
 
 #include <algorithm>
+#include <optional>
 
 #include "agent/upstream/saved_permits.h"
 #include "agent/upstream/whole_file.h"
@@ -43,10 +44,13 @@ void Permits::restore(std::uint64_t counters_id, bool adopted) {
   // Clients of before count in the same words, and go by what that agent told them.
   holding_ = true;
   desk_.hold_confirmations(true);
-  if (options_.file.empty()) return;
-  const auto saved = parse_saved_permits(read_file(options_.file, kPermitsFileBytesMax).text);
+  std::optional<SavedPermits> saved;
+  if (!options_.file.empty())
+    saved = parse_saved_permits(read_file(options_.file, kPermitsFileBytesMax).text);
   if (saved && saved->boot_id == options_.boot_id && saved->counters_id == counters_id)
     desk_.restore(saved->desk);
+  else
+    desk_.restore_unknown();
 }
 
 void Permits::bind(Domain& domain) {
@@ -130,7 +134,7 @@ void Permits::save() {
   if (options_.file.empty()) return;
   std::string text = to_text({options_.boot_id, counters_id_, desk_.state()});
   if (text == saved_) return;
-  const std::string failed = write_whole_file(options_.file, text);
+  const std::string failed = write_or_remove_file(options_.file, text);
   if (!failed.empty() && !save_failed_)
     spdlog::warn("{}; an agent that follows this one starts without its permits", failed);
   save_failed_ = !failed.empty();

@@ -455,7 +455,7 @@ void Upstream::save(std::int64_t now_ns) {
   if (options_.leases_file.empty()) return;
   next_save_ns_ = now_ns + kSaveNs;
   SavedLeases saved{options_.boot_id, counters_id_, heard_ns_, options_.ttl_ns, desk_.state()};
-  const std::string failed = write_whole_file(options_.leases_file, to_text(saved));
+  const std::string failed = write_or_remove_file(options_.leases_file, to_text(saved));
   if (!failed.empty() && !save_failed_)
     spdlog::warn("{}; an agent that follows this one starts without its leases", failed);
   save_failed_ = !failed.empty();

@@ -32,4 +32,11 @@ inline std::string write_whole_file(const std::string& path, std::string_view te
   return {};
 }
 
+// The same for what must not be out of date: where it cannot be written, what was there goes.
+inline std::string write_or_remove_file(const std::string& path, std::string_view text) {
+  std::string failed = write_whole_file(path, text);
+  if (!failed.empty()) ::unlink(path.c_str());
+  return failed;
+}
+
 }  // namespace weir::agent

@@ -138,6 +138,50 @@ TEST_F(PermitsTest, CountersOfNobodyBeforeBringNoPermits) {
   EXPECT_EQ(rule().class_reserve[3], 1U);
 }
 
+TEST_F(PermitsTest, WhereTheFileIsGoneTheOldRulesMayHaveAllowedTheMaximum) {
+  auto before = make();
+  before->restore(9, false);
+  before->bind(*domain_);
+  before->on_welcome(5, true, now_);
+  grant(*before, 1, 8);
+  before.reset();
+  said_.clear();
+  ASSERT_TRUE(std::filesystem::remove(dir_ + "/permits"));
+  shm::ProcessSlot& slot = domain_->toolkit()->view().process(0);
+  slot.owner =
+      shm::process_word(static_cast<std::uint32_t>(::getpid()), 1, shm::ProcessState::live);
+
+  auto after = make();
+  after->restore(9, true);
+  after->bind(*domain_);
+  EXPECT_EQ(rule().concurrency, 1U) << "nobody enters by the new rules";
+  after->on_welcome(5, true, now_);
+  EXPECT_EQ(said_.back().rows.at(0).cap, 12) << "a process may still enter by the old ones";
+
+  domain_->toolkit()->announced(0);
+  now_ += 4 * kSecondNs;
+  after->tick(now_);
+  now_ += kSecondNs;
+  after->tick(now_);
+  EXPECT_LT(said_.back().rows[0].cap, 12);
+}
+
+TEST_F(PermitsTest, AFileThatCannotBeWrittenIsNotLeftBehind) {
+  auto before = make();
+  before->restore(9, false);
+  before->bind(*domain_);
+  before->on_welcome(5, true, now_);
+  grant(*before, 1, 2);
+  ASSERT_TRUE(std::filesystem::exists(dir_ + "/permits"));
+  // In the place of what is written before it is renamed; root could write to a read-only folder.
+  std::filesystem::create_directory(dir_ + "/permits.new");
+  now_ += kSecondNs / 10;
+  before->tick(now_);
+  grant(*before, 2, 8);
+  EXPECT_EQ(rule().concurrency, 8U);
+  EXPECT_FALSE(std::filesystem::exists(dir_ + "/permits")) << "it says 2";
+}
+
 TEST_F(PermitsTest, WhoLeavesLetsNobodyInAndSaysWhatIsLeft) {
   auto permits = make();
   permits->restore(9, false);
