@@ -95,4 +95,11 @@ std::string_view to_text(QuotaOutcome outcome) noexcept {
   return named(kNames, outcome);
 }
 
+Units held_in(const QuotaHolding& holding, std::uint64_t gen) noexcept {
+  Units held = 0;
+  for (const Chunk& chunk : holding.chunks)
+    if (chunk.gen == gen && chunk.state == ChunkState::open) held += chunk.unspent();
+  return held;
+}
+
 }  // namespace weir::lease

@@ -95,6 +95,9 @@ struct QuotaHolding {
   bool operator==(const QuotaHolding&) const = default;
 };
 
+// What of that generation it holds.
+Units held_in(const QuotaHolding& holding, std::uint64_t gen) noexcept;
+
 enum class QuotaAction : std::uint8_t {
   consume,
   refund,

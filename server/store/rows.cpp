@@ -219,13 +219,6 @@ AuditRow read_audit(SQLite::Statement& statement) {
   return row;
 }
 
-lease::Units held_in(const QuotaHolding& holding, std::uint64_t gen) noexcept {
-  lease::Units held = 0;
-  for (const Chunk& chunk : holding.chunks)
-    if (chunk.gen == gen && chunk.state == lease::ChunkState::open) held += chunk.unspent();
-  return held;
-}
-
 void verify_rows(SQLite::Database& db) {
   std::string key;
   SQLite::Statement quotas(db, std::string("SELECT ") + kQuotaColumns + " FROM quota");

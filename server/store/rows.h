@@ -33,8 +33,6 @@ void bind_holding(SQLite::Statement& statement, int first, const std::string& ke
 lease::QuotaHolding read_holding(SQLite::Statement& statement, std::string& key);
 AuditRow read_audit(SQLite::Statement& statement);
 
-// What of that generation this host holds.
-lease::Units held_in(const lease::QuotaHolding& holding, std::uint64_t gen) noexcept;
 // Every row of both tables: throws at the first that is damaged.
 void verify_rows(SQLite::Database& db);
 
