@@ -21,6 +21,8 @@ struct StoreRow {
 // Each makes a store of its own in `directory`. Empty rows, with a message on stderr, when nothing
 // could be measured.
 std::vector<StoreRow> measure_grants(const std::string& directory, bool quick);
+// On an etcd that is there: HOST:PORT. Everything below one prefix of its own is removed.
+std::vector<StoreRow> measure_grants_of_etcd(const std::string& endpoint, bool quick);
 std::vector<StoreRow> measure_audit(const std::string& directory, bool quick);
 std::vector<StoreRow> measure_million(const std::string& directory, bool quick);
 

@@ -1,9 +1,11 @@
-// weir_store_bench [--quick] [--json FILE] [--dir DIR]: the durable store, on a real disk.
+// weir_store_bench [--quick] [--json FILE] [--dir DIR] [--etcd HOST:PORT]: the durable store, on a
+// real disk; with --etcd that of several servers, on an etcd which is there, and nothing else.
 #include <unistd.h>
 
 #include <cstdio>
 #include <cstdlib>
 #include <filesystem>
+#include <functional>
 #include <string>
 #include <string_view>
 
@@ -31,7 +33,7 @@ bool write_json(const std::string& path, const std::vector<StoreRow>& rows) {
 
 int main(int argc, char** argv) {
   bool quick = false;
-  std::string json, parent = ".";
+  std::string json, parent = ".", etcd;
   for (int i = 1; i < argc; ++i) {
     const std::string_view argument = argv[i];
     if (argument == "--quick") {
@@ -40,8 +42,12 @@ int main(int argc, char** argv) {
       json = argv[++i];
     } else if (argument == "--dir" && i + 1 < argc) {
       parent = argv[++i];
+    } else if (argument == "--etcd" && i + 1 < argc) {
+      etcd = argv[++i];
     } else {
-      std::fprintf(stderr, "usage: weir_store_bench [--quick] [--json FILE] [--dir DIR]\n");
+      std::fprintf(
+          stderr,
+          "usage: weir_store_bench [--quick] [--json FILE] [--dir DIR] [--etcd HOST:PORT]\n");
       return 64;
     }
   }
@@ -52,8 +58,14 @@ int main(int argc, char** argv) {
   }
   std::vector<StoreRow> rows;
   bool measured = true;
-  for (const auto measure :
-       {weir::bench::measure_grants, weir::bench::measure_audit, weir::bench::measure_million}) {
+  using Measure = std::function<std::vector<StoreRow>(const std::string&, bool)>;
+  std::vector<Measure> measures{weir::bench::measure_grants, weir::bench::measure_audit,
+                                weir::bench::measure_million};
+  if (!etcd.empty())
+    measures = {[&](const std::string&, bool short_run) {
+      return weir::bench::measure_grants_of_etcd(etcd, short_run);
+    }};
+  for (const Measure& measure : measures) {
     const std::vector<StoreRow> some = measure(directory, quick);
     measured = measured && !some.empty();
     for (const StoreRow& row : some) {
