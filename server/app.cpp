@@ -57,6 +57,7 @@ int App::run() {
   http_.reset();
   api_.reset();
   server_.reset();
+  shared_store_.reset();
   cluster_.reset();
   store_.reset();  // writes what waits
   flush_log(kFlushMs);
@@ -137,8 +138,6 @@ void App::apply_options(ServerRules& rules) const {
 // Only where there are quotas: no other server needs a disk that syncs.
 std::string App::open_store(const ServerRules& rules) {
   if (store_ || !rules.has_quotas()) return {};
-  // Their records would have to move with the namespace, and this store is one server's own.
-  if (cluster_) return "quotas need a server that stands alone: take out 'etcd', or the quotas";
   std::error_code ignored;
   std::filesystem::create_directories(rules.state_dir, ignored);  // what is wrong shows below
   std::unique_ptr<SqliteStore> store;
@@ -147,9 +146,20 @@ std::string App::open_store(const ServerRules& rules) {
   if (std::string error = SqliteStore::open(std::move(options), store); !error.empty())
     return "the quotas' store: " + error;
   store_ = std::move(store);
-  spdlog::info("quotas: {}", store_->stats().durability);
-  server_->use_store(*store_, *store_);
-  api_->use_store(store_.get(), store_.get());
+  QuotaStore* quotas = store_.get();
+  if (cluster_) {
+    // The records move with the namespace; the file has this server's part of the audit log.
+    etcd::QuotaStoreOptions shared;
+    shared.prefix = rules.etcd.prefix;
+    shared.fence = [this](const std::string& name_space) { return cluster_->fence(name_space); };
+    shared.post = [this](std::function<void()> call) { asio::post(io_, std::move(call)); };
+    shared.audit = store_.get();
+    shared_store_ = std::make_unique<etcd::EtcdQuotaStore>(cluster_->client(), std::move(shared));
+    quotas = shared_store_.get();
+  }
+  spdlog::info("quotas: {}", quotas->stats().durability);
+  server_->use_store(*quotas, *store_);
+  api_->use_store(quotas, store_.get());
   return {};
 }
 

@@ -15,6 +15,7 @@
 #include "rules/parse.h"
 #include "server/api/api.h"
 #include "server/etcd/cluster.h"
+#include "server/etcd/quota_store.h"
 #include "server/store/sqlite_store.h"
 #include "server/token_server.h"
 
@@ -58,6 +59,7 @@ class App {
   Notifier notifier_;
   std::unique_ptr<SqliteStore> store_;      // outlives the server
   std::unique_ptr<etcd::Cluster> cluster_;  // none: this server stands alone
+  std::unique_ptr<etcd::EtcdQuotaStore> shared_store_;
   std::unique_ptr<TokenServer> server_;
   std::unique_ptr<Api> api_;
   std::unique_ptr<HttpServer> http_;

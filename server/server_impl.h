@@ -44,7 +44,8 @@ class TokenServer::Impl : public net::ListenerHandler,
   std::vector<std::string> addresses() const;
   ServerStatus status(bool with_limits) const;
   void use_store(QuotaStore& store, AuditLog& audit);
-  SpaceQuotas* quotas_of(const std::string& name_space);
+  // Null, and what is said to whoever asked.
+  SpaceQuotas* quotas_of(const std::string& name_space, lease::QuotaResult& none);
   bool hosts(const std::string& name_space, std::vector<HostStatus>& hosts) const;
 
   ServerRules rules;

@@ -155,6 +155,14 @@ void Space::redirect(std::vector<std::string> addresses, std::string reason, Tim
   }
 }
 
+std::string Space::elsewhere() const {
+  if (owner()) return {};
+  std::string text = "this server does not own the namespace: " + redirect_reason_;
+  for (std::size_t i = 0; i < redirect_to_.size(); ++i)
+    text += (i == 0 ? "; its owner is at " : ", ") + redirect_to_[i];
+  return text;
+}
+
 void Space::take_over(std::uint64_t epoch, bool never_met, TimeNs until_ns, TimeNs now_ns) {
   redirect_to_.clear();
   redirect_reason_.clear();

@@ -55,6 +55,7 @@ class Space {
   // sent there. An empty reason ends it: this server owns it again, and learns.
   void redirect(std::vector<std::string> addresses, std::string reason, lease::TimeNs now_ns);
   bool owner() const noexcept { return redirect_reason_.empty(); }
+  std::string elsewhere() const;  // who has it, for people; empty: this server
   bool knows_owner() const noexcept { return owner() || !redirect_to_.empty(); }
   // An election made it ours. Nobody has ever owned it before: there is nothing to learn.
   void take_over(std::uint64_t epoch, bool never_met, lease::TimeNs until_ns, lease::TimeNs now_ns);

@@ -75,8 +75,15 @@ void TokenServer::Impl::use_store(QuotaStore& store, AuditLog& audit) {
     space->open_quotas(quotas_, boot_now_ns());
 }
 
-SpaceQuotas* TokenServer::Impl::quotas_of(const std::string& name_space) {
+SpaceQuotas* TokenServer::Impl::quotas_of(const std::string& name_space, lease::QuotaResult& none) {
   Space* space = find_space(name_space);
+  if (space != nullptr && !space->owner() && quotas_.store != nullptr) {
+    none.outcome = lease::QuotaChangeOutcome::busy;
+    none.message = space->elsewhere();
+    return nullptr;
+  }
+  none.outcome = lease::QuotaChangeOutcome::unknown_key;
+  none.message = "the namespace has no quotas";
   return space == nullptr ? nullptr : space->quotas();
 }
 
@@ -510,14 +517,17 @@ bool TokenServer::hosts(const std::string& name_space, std::vector<HostStatus>& 
 void TokenServer::use_store(QuotaStore& store, AuditLog& audit) { impl_->use_store(store, audit); }
 void TokenServer::quota_change(const std::string& name_space, lease::QuotaChange change,
                                QuotaDone done) {
-  if (SpaceQuotas* quotas = impl_->quotas_of(name_space))
+  lease::QuotaResult none;
+  if (SpaceQuotas* quotas = impl_->quotas_of(name_space, none))
     return quotas->change(std::move(change), std::move(done));
-  done({0, lease::QuotaChangeOutcome::unknown_key, "the namespace has no quotas", {}});
+  done(none);
 }
 void TokenServer::quota_read(const std::string& name_space, const std::string& key,
                              QuotaDone done) {
-  if (SpaceQuotas* quotas = impl_->quotas_of(name_space)) return quotas->read(key, std::move(done));
-  done({0, lease::QuotaChangeOutcome::unknown_key, "the namespace has no quotas", {}});
+  lease::QuotaResult none;
+  if (SpaceQuotas* quotas = impl_->quotas_of(name_space, none))
+    return quotas->read(key, std::move(done));
+  done(none);
 }
 void TokenServer::note_reload_failure(const std::string& why) {
   ++impl_->reload_failures_total;

@@ -164,7 +164,9 @@ class HaTest : public ::testing::Test {
         "version: 1\nlisten: 127.0.0.1:" + std::to_string(ports_.at(static_cast<std::size_t>(i))) +
         "\nhttp: off\nstate_dir: " + (place_ / name(i)) + "\n" + etcd_section(i);
     if (rules_in_files_)
-      text += "namespaces: {default: {limits: [{name: /t, rate: 300/s, burst: 300}]}}\n";
+      text += "namespaces: {default: {" + more_namespace_ +
+              "limits: [{name: /t, rate: 300/s, burst: 300}]}}\n";
+    text += more_file_;
     write_text(place_ / (name(i) + ".yaml"), text);
   }
   Process start(int i, const std::string& called = {}) {
@@ -270,7 +272,7 @@ class HaTest : public ::testing::Test {
   std::unique_ptr<EtcdCluster> etcd_;
   bool rules_in_files_ = true;
   bool direct_ = false;  // agents speak to the servers themselves, not to proxies
-  std::string more_etcd_;
+  std::string more_etcd_, more_namespace_, more_file_;
   std::vector<std::uint16_t> ports_;
   std::vector<std::unique_ptr<Proxy>> fronts_;
   std::map<int, std::vector<std::unique_ptr<Proxy>>> backs_;
