@@ -44,7 +44,7 @@ std::optional<std::string> part_of(const std::string& path) {
 // What an include with quotes names: a path from the root, the installed headers, or generated
 // Protobuf code. A name alone is a file of the same folder.
 std::optional<std::string> part_included(const std::string& name) {
-  if (name.starts_with("weir/v1/") || name.starts_with("etcd/")) return "proto";
+  if (name.ends_with(".pb.h")) return "proto";
   if (name.starts_with("weir/")) return "libclient";
   return part_of(name);
 }
