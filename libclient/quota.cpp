@@ -62,7 +62,6 @@ void fill(weir_quota_permit& to, weir_quota& quota, const Look& look, const char
   QuotaPermit& permit = permit_of(to);
   permit.magic = kQuotaPermitMagic;
   permit.quota = &quota;
-  permit.at = look.at;
   permit.counters_id = look.at->counters_id;
   permit.amount = permit.gross = n;
   permit.slot = look.found.slot;

@@ -35,10 +35,9 @@ inline constexpr std::int64_t kQuotaReportNs = 100'000'000;
 struct QuotaPermit {
   std::uint64_t magic;
   weir_quota* quota;
-  const Attachment* at;  // where the units were taken; compared, and its counters by their id
-  std::uint64_t counters_id;
-  std::uint64_t amount;  // that the permit stands for
-  std::uint64_t gross;   // that was taken for it, what went back since included
+  std::uint64_t counters_id;  // where the units were taken
+  std::uint64_t amount;       // that the permit stands for
+  std::uint64_t gross;        // that was taken for it, what went back since included
   std::uint32_t slot;
   std::uint32_t generation;
   std::uint32_t key_bytes;
