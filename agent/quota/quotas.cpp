@@ -377,8 +377,8 @@ std::vector<QuotaKeyView> Quotas::keys() const {
   std::vector<QuotaKeyView> all;
   for (const std::uint32_t slot : table_.in_use()) {
     const auto [name, key] = lease::split_quota_key(table_.joined(slot));
-    all.push_back({std::string(name), std::string(key), desk_.view(slot), 0});
-    all.back().consumed = const_cast<QuotaTable&>(table_).kept_of(slot).consumed;
+    all.push_back(
+        {std::string(name), std::string(key), desk_.view(slot), table_.kept_of(slot).consumed});
   }
   return all;
 }

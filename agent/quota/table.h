@@ -63,6 +63,7 @@ class QuotaTable {
   void set_usage(std::uint64_t rows, std::uint64_t rows_max, bool full);
 
   QuotaLedgerSlot& kept_of(std::uint32_t slot) { return place_.ledger.slot(slot); }
+  const QuotaLedgerSlot& kept_of(std::uint32_t slot) const { return place_.ledger.slot(slot); }
   QuotaLedgerHeader& kept_header() { return place_.ledger.header(); }
   bool used(std::uint32_t slot) const { return slots_[slot].used; }
   bool open(std::uint32_t slot) const { return slots_[slot].open; }
