@@ -161,18 +161,17 @@ void Channel::on_stream_bytes(std::string_view bytes) {
   counters_->bytes_in += bytes.size();
   if (deaf_ || ended_) return;
   in_turn_ = true;
-  (void)reader_.push(bytes);
-  take_frames();
+  take_frames(bytes);
   in_turn_ = false;
   flush();
 }
 
-void Channel::take_frames() {
+void Channel::take_frames(std::string_view bytes) {
   bool some = false;
   bool too_large = false;
   std::size_t largest_bytes = 0;
   while (!ended_ && !deaf_) {
-    const auto payload = reader_.next();
+    const auto payload = reader_.next(bytes);
     if (!payload) break;
     some = true;
     largest_bytes = std::max(largest_bytes, payload->size());

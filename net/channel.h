@@ -88,7 +88,7 @@ class Channel final : public std::enable_shared_from_this<Channel>, private Stre
   void on_stream_written() override;
   void on_stream_ended(const std::string& why) override;
 
-  void take_frames();
+  void take_frames(std::string_view bytes);
   void take_payload(std::string_view payload);
   void run_seams(std::int64_t now_ns);
   void queued();

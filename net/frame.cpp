@@ -7,6 +7,19 @@
 
 namespace weir::net {
 
+namespace {
+
+// The length at the front of `bytes`, once it is there.
+std::optional<std::uint32_t> announced(std::string_view bytes) noexcept {
+  if (bytes.size() < kFrameHeaderBytes) return std::nullopt;
+  std::uint32_t length = 0;
+  for (unsigned i = 0; i < kFrameHeaderBytes; ++i)
+    length |= std::uint32_t{static_cast<unsigned char>(bytes[i])} << (8 * i);
+  return length;
+}
+
+}  // namespace
+
 std::string encode_frame(const google::protobuf::MessageLite& message) {
   const std::size_t payload_bytes = message.ByteSizeLong();
   if (payload_bytes > kFrameBytesMax) return {};
@@ -34,35 +47,38 @@ bool FrameReader::push(std::string_view bytes) {
   buffer_.append(bytes);
   // The bound is checked as soon as the length is known, so that nobody collects a frame that
   // will never be accepted.
-  if (const auto length = announced_bytes(); length && *length > payload_bytes_max_) {
-    fail("a frame of " + std::to_string(*length) + " bytes was announced; the most is " +
-         std::to_string(payload_bytes_max_));
-    return false;
-  }
-  return true;
+  const auto length = announced(buffer_);
+  return !length || !too_long(*length);
 }
 
 std::optional<std::string_view> FrameReader::next() {
   if (failed()) return std::nullopt;
-  const auto length = announced_bytes();
-  if (!length) return std::nullopt;
-  if (*length > payload_bytes_max_) {
-    fail("a frame of " + std::to_string(*length) + " bytes was announced; the most is " +
-         std::to_string(payload_bytes_max_));
-    return std::nullopt;
-  }
-  if (buffered_bytes() - kFrameHeaderBytes < *length) return std::nullopt;
-  const std::string_view payload{buffer_.data() + read_offset_ + kFrameHeaderBytes, *length};
+  const std::string_view all = std::string_view(buffer_).substr(read_offset_);
+  const auto length = announced(all);
+  if (!length || too_long(*length)) return std::nullopt;
+  if (all.size() - kFrameHeaderBytes < *length) return std::nullopt;
   read_offset_ += kFrameHeaderBytes + *length;
-  return payload;
+  return all.substr(kFrameHeaderBytes, *length);
 }
 
-std::optional<std::uint32_t> FrameReader::announced_bytes() const noexcept {
-  if (buffered_bytes() < kFrameHeaderBytes) return std::nullopt;
-  std::uint32_t length = 0;
-  for (unsigned i = 0; i < kFrameHeaderBytes; ++i)
-    length |= std::uint32_t{static_cast<unsigned char>(buffer_[read_offset_ + i])} << (8 * i);
-  return length;
+std::optional<std::string_view> FrameReader::next(std::string_view& bytes) {
+  if (!in_frame() && !failed()) {
+    const auto length = announced(bytes);
+    if (length && *length <= payload_bytes_max_ && bytes.size() - kFrameHeaderBytes >= *length) {
+      const std::string_view payload = bytes.substr(kFrameHeaderBytes, *length);
+      bytes.remove_prefix(kFrameHeaderBytes + *length);
+      return payload;
+    }
+  }
+  if (!bytes.empty()) (void)push(std::exchange(bytes, {}));
+  return next();
+}
+
+bool FrameReader::too_long(std::uint32_t length) {
+  if (length <= payload_bytes_max_) return false;
+  fail("a frame of " + std::to_string(length) + " bytes was announced; the most is " +
+       std::to_string(payload_bytes_max_));
+  return true;
 }
 
 void FrameReader::fail(std::string why) {

@@ -43,6 +43,9 @@ class FrameReader {
 
   // The next whole payload (it may be empty), valid until the next call of push() or next().
   std::optional<std::string_view> next();
+  // push() and next() in one, without a copy of what lies whole in `bytes`; takes what it uses off
+  // their front. Empty when no whole payload is left; then all of them are used.
+  std::optional<std::string_view> next(std::string_view& bytes);
 
   // A failed stream stays failed: where the next frame begins is no longer known.
   bool failed() const noexcept { return !error_.empty(); }
@@ -52,7 +55,7 @@ class FrameReader {
   bool in_frame() const noexcept { return buffered_bytes() != 0; }
 
  private:
-  std::optional<std::uint32_t> announced_bytes() const noexcept;
+  bool too_long(std::uint32_t length);
   void fail(std::string why);
 
   std::uint32_t payload_bytes_max_;

@@ -83,6 +83,43 @@ TEST(FrameReader, CutsManyFramesOutOfOneChunk) {
   EXPECT_EQ(frames, 100U);
 }
 
+// However a stream is cut into two, the payloads are the same; what lies whole in the caller's
+// bytes is not copied.
+TEST(FrameReader, TakesWholeFramesFromTheBytesThemselves) {
+  const std::string stream = header(3) + "abc" + header(0) + header(5) + "defgh" + header(2) + "ij";
+  for (std::size_t cut = 0; cut <= stream.size(); ++cut) {
+    FrameReader reader;
+    std::vector<std::string> payloads;
+    std::size_t in_place = 0;
+    for (std::string_view part :
+         {std::string_view(stream).substr(0, cut), std::string_view(stream).substr(cut)}) {
+      const std::string_view whole = part;
+      while (const auto payload = reader.next(part)) {
+        payloads.emplace_back(*payload);
+        if (payload->data() >= whole.data() && payload->data() <= whole.data() + whole.size())
+          ++in_place;
+      }
+      EXPECT_TRUE(part.empty()) << cut;
+    }
+    EXPECT_EQ(payloads, (std::vector<std::string>{"abc", "", "defgh", "ij"})) << cut;
+    EXPECT_FALSE(reader.in_frame()) << cut;
+    if (cut == 0) {
+      EXPECT_EQ(in_place, 4U);
+    }
+  }
+}
+
+TEST(FrameReader, BoundsAFrameTakenFromTheBytesThemselves) {
+  FrameReader reader{4};
+  const std::string stream = header(4) + "abcd" + header(5) + "efghi";
+  std::string_view bytes = stream;
+
+  EXPECT_EQ(reader.next(bytes), "abcd");
+  EXPECT_FALSE(reader.next(bytes));
+  EXPECT_TRUE(reader.failed());
+  EXPECT_FALSE(reader.next(bytes));
+}
+
 TEST(FrameReader, RefusesFourGigabytesBeforeItKeepsAnything) {
   FrameReader reader;
 
