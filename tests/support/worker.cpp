@@ -14,6 +14,10 @@
 // nor a1= (amount,
 //          burst), lane.a and lane.b how often each was seen.
 // wait     waits in turn: n=, timeout_ms=; lane.a is the status, lane.b when it came back.
+// quota    takes units of quota= and key=, one to most= at a time; every fourth take is given back,
+//          every seventh settled at a unit less. pace_us= until the log's go word. lane.a counts
+//          what was handed out, after it; lane.b what goes back, before it does. lane.denied are
+//          the answers in a row that nothing is left.
 // probe    prints what is inherited: descriptors above 2 and mappings of weir.
 #include <dirent.h>
 #include <sched.h>
@@ -31,6 +35,7 @@
 
 #include "shm/futex.h"
 #include "tests/support/call_log.h"
+#include "weir/quota.h"
 #include "weir/weir.h"
 
 namespace {
@@ -255,6 +260,46 @@ int wait(const Words& words) {
   return 0;
 }
 
+int quota(const Words& words) {
+  const CallLog log = CallLog::open(words.text("log"));
+  Lane& lane = log.lane(static_cast<std::uint32_t>(words.number("lane")));
+  const auto opened = open_limit(words);
+  weir_quota* quota = nullptr;
+  if (!opened || weir_quota_get(opened->client, words.text("quota").c_str(), &quota) != WEIR_OK)
+    return 3;
+  const std::string key = words.text("key");
+  const auto most = static_cast<std::uint64_t>(words.number("most", 1));
+  lane.starts.fetch_add(1);
+  for (std::uint64_t round = lane.calls.load(); !log.stopped(); ++round) {
+    lane.calls.store(round);
+    const std::uint64_t n = 1 + round % most;
+    weir_quota_permit permit;
+    const weir_status status = weir_quota_acquire(quota, key.data(), key.size(), n, 200, &permit);
+    if (status == WEIR_ALLOW) {
+      lane.a.fetch_add(static_cast<std::int64_t>(n));
+      lane.denied.store(0);
+      if (round % 4 == 3) {
+        lane.b.fetch_add(static_cast<std::int64_t>(n));
+        weir_quota_end(&permit, WEIR_DONE_IGNORED, nullptr);
+      } else if (round % 7 == 6) {
+        lane.b.fetch_add(1);
+        weir_quota_settle(&permit, n - 1, 0, nullptr);
+        weir_quota_end(&permit, WEIR_DONE_OK, nullptr);
+      } else {
+        weir_quota_end(&permit, WEIR_DONE_OK, nullptr);
+      }
+    } else if (status == WEIR_DENY_SPENT) {
+      lane.denied.fetch_add(1);
+    } else {
+      lane.errors.fetch_add(1);
+      lane.last_error.store(status);
+    }
+    pause_us(log.go().load() == 0 ? words.number("pace_us", 0) : 0);
+  }
+  weir_close(opened->client);
+  return 0;
+}
+
 int probe() {
   DIR* dir = ::opendir("/proc/self/fd");
   while (const struct dirent* entry = ::readdir(dir)) {
@@ -283,6 +328,7 @@ int main(int argc, char** argv) {
   if (mode == "attach") return attach(words);
   if (mode == "read") return read(words);
   if (mode == "wait") return wait(words);
+  if (mode == "quota") return quota(words);
   if (mode == "probe") return probe();
   return 2;
 }

@@ -1,33 +1,22 @@
 // Quotas of several servers: the records lie in etcd, and go with the namespace to its next owner.
 // Hosts spend one key to its last unit while owners are killed and frozen and etcd loses its
 // leader.
-#include "tests/system/ha_support.h"
+#include "tests/system/ha_quota_support.h"
 #include "tests/system/quota_support.h"
-#include "weir/store/v1/quota.pb.h"
 
 namespace weir::test {
 namespace {
 
 constexpr Units kTotal = 9'000;
 
-class HaQuota : public HaTest {
+class HaQuota : public HaQuotaTest {
  protected:
-  HaQuota() {
-    direct_ = true;
-    more_namespace_ = "quotas: [{name: calls, total: " + std::to_string(kTotal) + ", keys: any}], ";
-    more_file_ = "store: {unsafe: true}\n";  // the directory may be one in memory
-  }
+  HaQuota() : HaQuotaTest(kTotal) {}
   ~HaQuota() override { spenders_.clear(); }
 
   void spend(int hosts) {
-    std::string list = "[";
-    for (int i = 0; i < kServers; ++i)
-      list += (i == 0 ? "" : ", ") + ("\"" + front(i) + "\"");
-    list += "]";
     for (int i = 0; i < hosts; ++i) {
-      agents_.push_back(
-          std::make_unique<Agent>(AgentOptions{.rules = rules_at(list, "h" + std::to_string(i))}));
-      ASSERT_TRUE(agents_.back()->start());
+      start_agent(i);
       spenders_.push_back(std::make_unique<Spender>(*agents_.back(), "calls", "k"));
     }
   }
@@ -42,13 +31,6 @@ class HaQuota : public HaTest {
       return true;
     });
   }
-  store::v1::QuotaRecord record() const {
-    std::string text = etcd_->ctl("get --prefix --print-value-only /weir/quota/default/r/calls");
-    if (!text.empty() && text.back() == '\n') text.pop_back();
-    store::v1::QuotaRecord record;
-    return record.ParseFromString(text) ? record : store::v1::QuotaRecord();
-  }
-
   std::vector<std::unique_ptr<Spender>> spenders_;
 };
 
@@ -81,9 +63,8 @@ TEST_F(HaQuota, IsSpentToTheLastUnitWhoeverOwnsIt) {
   EXPECT_EQ(sum_taken(spenders_), kTotal) << "not one more";
   for (auto& agent : agents_)
     EXPECT_TRUE(agent->stop());
-  EXPECT_TRUE(eventually([&] { return record().consumed() == kTotal; })) << record().DebugString();
-  EXPECT_EQ(record().remaining() + record().lost(), 0);
-  EXPECT_EQ(record().total(), kTotal);
+  EXPECT_TRUE(eventually([&] { return books().consumed == kTotal; })) << text_of(books());
+  EXPECT_TRUE(books().balance()) << text_of(books());
 }
 
 }  // namespace

@@ -210,15 +210,18 @@ class HaTest : public ::testing::Test {
   }
   int terms(int i) const { return said(i, "ours from now on"); }
 
-  // Agents that know all servers, and demand at each.
-  void begin(std::initializer_list<double> wants) {
+  std::string all_servers() const {
     std::string list = "[";
     for (int i = 0; i < kServers; ++i)
       list += (i == 0 ? "" : ", ") + ("\"" + front(i) + "\"");
-    list += "]";
+    return list + "]";
+  }
+  // Agents that know all servers, and demand at each.
+  void begin(std::initializer_list<double> wants) {
     for (std::size_t k = 0; k < wants.size(); ++k) {
       const std::string host(1, static_cast<char>('a' + k));
-      agents_.push_back(std::make_unique<Agent>(AgentOptions{.rules = rules_at(list, host)}));
+      agents_.push_back(
+          std::make_unique<Agent>(AgentOptions{.rules = rules_at(all_servers(), host)}));
       ASSERT_TRUE(agents_.back()->start());
     }
     for (const auto& agent : agents_) {
