@@ -6,10 +6,12 @@
 
 #include <gtest/gtest.h>
 
+#include <fstream>
 #include <map>
 #include <optional>
 #include <regex>
 #include <set>
+#include <sstream>
 #include <string>
 #include <vector>
 
@@ -105,6 +107,25 @@ TEST(Arrows, PointTheRightWay) {
   for (const Source& source : sources)
     for (const Violation& violation : check_includes(source))
       ADD_FAILURE() << to_text(violation);
+}
+
+// docs/internals.md has a row for each part: | `part/` | what it is | `those`, `it includes` |
+TEST(Arrows, AreWhatTheDocumentationSays) {
+  std::ostringstream text;
+  text << std::ifstream(std::string(WEIR_SOURCE_DIR) + "/docs/internals.md").rdbuf();
+  std::map<std::string, std::set<std::string>> said;
+  const std::regex row("\\| `([a-z/]+)/` \\| .* \\| ([^|]*) \\|");
+  const std::regex word("`([a-z/]+)`");
+  for (const std::string& line : split_lines(text.str())) {
+    std::smatch match;
+    if (!std::regex_match(line, match, row) || !kMayInclude.contains(match[1])) continue;
+    const std::string column = match[2];
+    auto& parts = said[match[1]];
+    for (auto at = std::sregex_iterator(column.begin(), column.end(), word);
+         at != std::sregex_iterator(); ++at)
+      parts.insert((*at)[1]);
+  }
+  EXPECT_EQ(said, kMayInclude);
 }
 
 TEST(Arrows, KeepForeignHeadersOut) {
