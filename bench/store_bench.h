@@ -23,6 +23,8 @@ struct StoreRow {
 std::vector<StoreRow> measure_grants(const std::string& directory, bool quick);
 // On an etcd that is there: HOST:PORT. Everything below one prefix of its own is removed.
 std::vector<StoreRow> measure_grants_of_etcd(const std::string& endpoint, bool quick);
+// By weir-server itself, over sockets.
+std::vector<StoreRow> measure_grants_over_connections(const std::string& directory, bool quick);
 std::vector<StoreRow> measure_audit(const std::string& directory, bool quick);
 std::vector<StoreRow> measure_million(const std::string& directory, bool quick);
 

@@ -59,8 +59,9 @@ int main(int argc, char** argv) {
   std::vector<StoreRow> rows;
   bool measured = true;
   using Measure = std::function<std::vector<StoreRow>(const std::string&, bool)>;
-  std::vector<Measure> measures{weir::bench::measure_grants, weir::bench::measure_audit,
-                                weir::bench::measure_million};
+  std::vector<Measure> measures{weir::bench::measure_grants,
+                                weir::bench::measure_grants_over_connections,
+                                weir::bench::measure_audit, weir::bench::measure_million};
   if (!etcd.empty())
     measures = {[&](const std::string&, bool short_run) {
       return weir::bench::measure_grants_of_etcd(etcd, short_run);
@@ -69,7 +70,7 @@ int main(int argc, char** argv) {
     const std::vector<StoreRow> some = measure(directory, quick);
     measured = measured && !some.empty();
     for (const StoreRow& row : some) {
-      std::printf("%-34s %12.1f %-8s bar %s %.0f  %s  %s\n", row.name.c_str(), row.value,
+      std::printf("%-42s %12.1f %-8s bar %s %.0f  %s  %s\n", row.name.c_str(), row.value,
                   row.unit.c_str(), row.more_is_better ? ">=" : "<=", row.bar,
                   row.reached() ? "reached" : "MISSED ", row.note.c_str());
       std::fflush(stdout);
