@@ -1,4 +1,4 @@
-// The one translation unit that knows OpenSSL's streams. A context is loaded file by file, so that
+// A context is loaded file by file, so that
 // an error names the file; a failed handshake says why a certificate was not accepted.
 //
 // OpenSSL reads and writes the socket itself and Asio only waits for it: Asio's own TLS stream
@@ -21,6 +21,7 @@
 
 #include "net/lease_wire.h"
 #include "net/stream.h"
+#include "net/tls_parts.h"
 
 namespace weir::net {
 
@@ -32,14 +33,6 @@ constexpr int kRecordsPerTurn = 16;  // then the others get theirs
 constexpr std::size_t kWriteBytesMax = 1U << 20;
 constexpr std::size_t kNamesMax = 32;
 constexpr unsigned char kSessionContext[] = "weir";
-
-// The first reason in OpenSSL's queue, which is the deepest, and an empty queue.
-std::string take_reason() {
-  const unsigned long code = ERR_peek_error();
-  ERR_clear_error();
-  const char* reason = ERR_reason_error_string(code);
-  return reason != nullptr ? reason : "unknown reason";
-}
 
 Error bad_file(const char* what, const std::string& file, const std::string& why) {
   return {Failure::invalid, std::string(what) + " " + file + ": " + why};
@@ -62,9 +55,6 @@ int no_passphrase(char*, int, int, void* asked) {
 
 struct FreeContext {
   void operator()(SSL_CTX* context) const noexcept { SSL_CTX_free(context); }
-};
-struct FreeSsl {
-  void operator()(SSL* ssl) const noexcept { SSL_free(ssl); }
 };
 
 }  // namespace
@@ -190,6 +180,10 @@ Result<std::shared_ptr<TlsContext>> load_tls(const TlsOptions& options, TlsRole 
   return context;
 }
 
+std::shared_ptr<ssl_ctx_st> native_of(const std::shared_ptr<TlsContext>& context) noexcept {
+  return context == nullptr ? nullptr : std::shared_ptr<ssl_ctx_st>(context, context->raw());
+}
+
 std::int64_t certificate_seconds_left(const TlsContext& context) noexcept {
   return context.seconds_left();
 }
@@ -224,60 +218,6 @@ std::vector<std::string> names_of(const X509* certificate) {
   return names;
 }
 
-// The socket as OpenSSL sees it. Its own kind writes without MSG_NOSIGNAL, and a peer that hung up
-// would end the process.
-struct SocketEnd {
-  int fd = -1;
-  int error = 0;
-  bool ended = false;
-};
-
-int end_write(BIO* bio, const char* data, int bytes) {
-  auto* end = static_cast<SocketEnd*>(BIO_get_data(bio));
-  BIO_clear_retry_flags(bio);
-  const ssize_t n =
-      ::send(end->fd, data, static_cast<std::size_t>(bytes), MSG_DONTWAIT | MSG_NOSIGNAL);
-  if (n >= 0) return static_cast<int>(n);
-  if (errno == EAGAIN || errno == EINTR)
-    BIO_set_retry_write(bio);
-  else
-    end->error = errno;
-  return -1;
-}
-
-int end_read(BIO* bio, char* data, int bytes) {
-  auto* end = static_cast<SocketEnd*>(BIO_get_data(bio));
-  BIO_clear_retry_flags(bio);
-  const ssize_t n = ::recv(end->fd, data, static_cast<std::size_t>(bytes), MSG_DONTWAIT);
-  if (n > 0) return static_cast<int>(n);
-  if (n == 0)
-    end->ended = true;
-  else if (errno == EAGAIN || errno == EINTR)
-    BIO_set_retry_read(bio);
-  else
-    end->error = errno;
-  return n == 0 ? 0 : -1;
-}
-
-long end_control(BIO*, int command, long, void*) { return command == BIO_CTRL_FLUSH ? 1 : 0; }
-
-BIO* make_bio(SocketEnd& end) noexcept {
-  static BIO_METHOD* const method = [] {
-    BIO_METHOD* made = BIO_meth_new(BIO_get_new_index() | BIO_TYPE_SOURCE_SINK, "weir socket");
-    if (made != nullptr) {
-      BIO_meth_set_write(made, end_write);
-      BIO_meth_set_read(made, end_read);
-      BIO_meth_set_ctrl(made, end_control);
-    }
-    return made;
-  }();
-  BIO* bio = method != nullptr ? BIO_new(method) : nullptr;
-  if (bio == nullptr) return nullptr;
-  BIO_set_data(bio, &end);
-  BIO_set_init(bio, 1);
-  return bio;
-}
-
 class TlsStream final : public ByteStream, public std::enable_shared_from_this<TlsStream> {
  public:
   TlsStream(Socket socket, std::shared_ptr<TlsContext> context, std::string host)
@@ -306,8 +246,6 @@ class TlsStream final : public ByteStream, public std::enable_shared_from_this<T
   void wait_writable();
   // What OpenSSL waits for before it can go on; false when it cannot.
   bool wait_for(int result);
-  std::string why_refused();
-  std::string why_ended();
   void end(const std::string& why);
 
   std::shared_ptr<TlsContext> context_;
@@ -347,25 +285,16 @@ bool TlsStream::prepare() {
 
 // The certificate must have this name, and the server may choose by it which one to show.
 bool TlsStream::expect_name() {
-  SSL* raw = ssl_.get();
   const std::string& wanted = context_->options().server_name;
-  const std::string& name = wanted.empty() ? host_ : wanted;
-  error_code not_numeric;
-  (void)boost::asio::ip::make_address(name, not_numeric);
-  X509_VERIFY_PARAM* rules = SSL_get0_param(raw);
-  if (not_numeric && SSL_set_tlsext_host_name(raw, name.c_str()) != 1) return false;
-  if (context_->options().verify_peer == VerifyPeer::none) return true;
-  X509_VERIFY_PARAM_set_hostflags(rules, X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS);
-  if (name.empty()) return false;
-  if (!not_numeric) return X509_VERIFY_PARAM_set1_ip_asc(rules, name.c_str()) == 1;
-  return X509_VERIFY_PARAM_set1_host(rules, name.data(), name.size()) == 1;
+  return expect_peer(ssl_.get(), wanted.empty() ? host_ : wanted,
+                     context_->options().verify_peer != VerifyPeer::none);
 }
 
 void TlsStream::shake_hands() {
   ERR_clear_error();
   const int done = SSL_do_handshake(ssl_.get());
   if (done != 1) {
-    if (!wait_for(done)) end("TLS: " + why_refused());
+    if (!wait_for(done)) end("TLS: " + why_refused(ssl_.get(), end_));
     return;
   }
   shaken_ = true;
@@ -414,7 +343,7 @@ void TlsStream::read_some() {
     ERR_clear_error();
     const int n = SSL_read(ssl_.get(), buffer.data(), static_cast<int>(buffer.size()));
     if (n <= 0) {
-      if (!wait_for(n)) end(why_ended());
+      if (!wait_for(n)) end(why_ended(end_));
       return;
     }
     events_->on_stream_bytes({buffer.data(), static_cast<std::size_t>(n)});
@@ -483,24 +412,6 @@ void TlsStream::fill_peer(Peer& peer) const {
   if (certificate != nullptr && context_->options().verify_peer != VerifyPeer::none &&
       SSL_get_verify_result(ssl_.get()) == X509_V_OK)
     peer.names = names_of(certificate);
-}
-
-std::string TlsStream::why_refused() {
-  const long verdict = SSL_get_verify_result(ssl_.get());
-  if (verdict == X509_V_OK) return why_ended();
-  ERR_clear_error();
-  return std::string("the peer's certificate was not accepted: ") +
-         X509_verify_cert_error_string(verdict);
-}
-
-std::string TlsStream::why_ended() {
-  if (end_.error != 0) return std::strerror(end_.error);
-  const bool said = ERR_peek_error() != 0;
-  if (end_.ended || !said) {
-    ERR_clear_error();
-    return "the peer closed the connection";
-  }
-  return take_reason();
 }
 
 void TlsStream::end(const std::string& why) {

@@ -8,6 +8,8 @@
 
 #include "net/result.h"
 
+struct ssl_ctx_st;  // OpenSSL's SSL_CTX
+
 namespace weir::net {
 
 enum class TlsRole : std::uint8_t { client, server };
@@ -33,6 +35,9 @@ class TlsContext;
 
 // The error names the file and what is wrong with it.
 Result<std::shared_ptr<TlsContext>> load_tls(const TlsOptions& options, TlsRole role);
+
+// The same for somebody else's streams, such as the HTTP server's.
+std::shared_ptr<ssl_ctx_st> native_of(const std::shared_ptr<TlsContext>& context) noexcept;
 
 // How long the own certificate is still valid; below zero: it has expired. INT64_MAX without one.
 std::int64_t certificate_seconds_left(const TlsContext& context) noexcept;

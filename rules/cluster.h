@@ -138,6 +138,7 @@ struct ServerRules {
   TlsRule tls;
   std::string state_dir{kDefaultStateDir};
   std::string http{kDefaultServerHttp};  // empty: off
+  TlsRule http_tls;                      // with 'ca' clients have to show a certificate
   LeaseRule lease;
   std::uint64_t idle_timeout_ms = 600'000;
   StoreRule store;  // of the quotas, where there are any

@@ -22,21 +22,21 @@ void describe_access(const AccessRule& access, std::string_view prefix, Fields& 
   fields.emplace_back(start + "certificates", bracketed(access.certificates));
 }
 
-void describe_tls(const TlsRule& tls, bool server, Fields& fields) {
+void describe_tls(const std::string& key, const TlsRule& tls, bool clients, Fields& fields) {
   if (!tls.enabled) {
-    fields.emplace_back("tls", "off");
+    fields.emplace_back(key, "off");
     return;
   }
-  fields.emplace_back("tls", "on");
-  const auto path = [&](std::string_view key, const std::string& value) {
-    if (!value.empty()) fields.emplace_back("tls." + std::string{key}, value);
+  fields.emplace_back(key, "on");
+  const auto path = [&](std::string_view part, const std::string& value) {
+    if (!value.empty()) fields.emplace_back(key + "." + std::string{part}, value);
   };
   path("ca", tls.ca);
   path("certificate", tls.certificate);
   path("key", tls.key);
   path("server_name", tls.server_name);
-  if (server) {
-    fields.emplace_back("tls.clients", kTlsClientsNames[static_cast<std::size_t>(tls.clients)]);
+  if (clients) {
+    fields.emplace_back(key + ".clients", kTlsClientsNames[static_cast<std::size_t>(tls.clients)]);
   }
 }
 
@@ -126,7 +126,7 @@ Fields describe(const ClusterRule& cluster) {
   if (!cluster.token_file.empty()) fields.emplace_back("token_file", cluster.token_file);
   fields.emplace_back("request_timeout",
                       format_duration_ns(cluster.request_timeout_ms * 1'000'000));
-  describe_tls(cluster.tls, cluster.embedded(), fields);
+  describe_tls("tls", cluster.tls, cluster.embedded(), fields);
   if (!cluster.embedded()) return fields;
   fields.emplace_back("listen", bracketed(cluster.listen));
   fields.emplace_back("insecure", yes(cluster.insecure));
@@ -152,9 +152,10 @@ Fields describe(const ServerRules& server) {
   Fields fields;
   fields.emplace_back("listen", bracketed(server.listen));
   fields.emplace_back("insecure", yes(server.insecure));
-  describe_tls(server.tls, true, fields);
+  describe_tls("tls", server.tls, true, fields);
   fields.emplace_back("state_dir", server.state_dir);
   fields.emplace_back("http", server.http.empty() ? "off" : server.http);
+  describe_tls("http_tls", server.http_tls, false, fields);
   describe_lease(server.lease, fields);
   fields.emplace_back("idle_timeout", format_duration_ns(server.idle_timeout_ms * 1'000'000));
   fields.emplace_back("store", describe(server.store));

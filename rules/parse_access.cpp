@@ -9,6 +9,7 @@ namespace weir {
 namespace {
 
 constexpr std::array<std::string_view, 4> kServerTlsKeys{"certificate", "key", "ca", "clients"};
+constexpr std::array<std::string_view, 3> kHttpTlsKeys{"certificate", "key", "ca"};
 constexpr std::array<std::string_view, 5> kAgentTlsKeys{"ca", "certificate", "key", "server_name",
                                                         "clients"};
 constexpr std::array<std::string_view, 3> kLeaseKeys{"ttl", "tail", "refresh"};
@@ -20,6 +21,20 @@ constexpr std::size_t kCertificateNameBytesMax = 255;
 void read_path(const MapReader& map, std::string_view key, std::string_view example,
                std::string& path) {
   if (auto value = map.value(key, example, parse_path)) path = std::move(*value);
+}
+
+// What `key` has of a certificate, its key and an authority.
+void read_files(const MapReader& own, std::string_view key, bool server, TlsRule& tls,
+                Reporter& reporter) {
+  read_path(own, "ca", "/etc/weir/ca.pem", tls.ca);
+  read_path(own, "certificate", "/etc/weir/server.pem", tls.certificate);
+  read_path(own, "key", "/etc/weir/server.key", tls.key);
+  if (own.has("certificate") != own.has("key")) {
+    own.error(own.has("key") ? "key" : "certificate",
+              "'certificate' and 'key' go together; one of them is missing");
+  } else if (server && !own.has("certificate")) {
+    reporter.error(own.place(), "a server's " + quote_word(key) + " needs 'certificate' and 'key'");
+  }
 }
 
 }  // namespace
@@ -41,15 +56,7 @@ void read_tls(const MapReader& map, bool server, TlsRule& tls, ParseContext& con
              : std::span<const std::string_view>{kAgentTlsKeys};
   const MapReader own{*entry->value, "'tls'", keys, context.reporter};
   if (!own.valid()) return;
-  read_path(own, "ca", "/etc/weir/ca.pem", tls.ca);
-  read_path(own, "certificate", "/etc/weir/server.pem", tls.certificate);
-  read_path(own, "key", "/etc/weir/server.key", tls.key);
-  if (own.has("certificate") != own.has("key")) {
-    own.error(own.has("key") ? "key" : "certificate",
-              "'certificate' and 'key' go together; one of them is missing");
-  } else if (server && !own.has("certificate")) {
-    context.reporter.error(own.place(), "a server's 'tls' needs 'certificate' and 'key'");
-  }
+  read_files(own, "tls", server, tls, context.reporter);
   if (server) return;
   if (const auto name = own.scalar("server_name", "weir.example.com")) {
     tls.server_name = *name;
@@ -57,6 +64,16 @@ void read_tls(const MapReader& map, bool server, TlsRule& tls, ParseContext& con
       own.error("server_name", "server_name " + quote(*name) + " is no name of a host");
     }
   }
+}
+
+void read_http_tls(const MapReader& map, TlsRule& tls, ParseContext& context) {
+  const YamlEntry* entry = map.find("http_tls");
+  if (entry == nullptr || entry->value->kind == YamlKind::null) return;
+  tls.enabled = true;
+  const MapReader own{*entry->value, "'http_tls'", kHttpTlsKeys, context.reporter};
+  if (!own.valid()) return;
+  read_files(own, "http_tls", true, tls, context.reporter);
+  tls.clients = tls.ca.empty() ? TlsClients::none : TlsClients::required;
 }
 
 void settle_clients(const MapReader& map, TlsRule& tls,

@@ -67,6 +67,7 @@ struct ParsedCluster {
 ParsedCluster parse_cluster(const MapReader& root, ParseContext& context);
 
 void read_tls(const MapReader& map, bool server, TlsRule& tls, ParseContext& context);
+void read_http_tls(const MapReader& map, TlsRule& tls, ParseContext& context);
 // `listen`: of the same file.
 EtcdRule read_etcd(const MapReader& map, const std::vector<std::string>& listen,
                    ParseContext& context);

@@ -11,9 +11,9 @@
 namespace weir {
 namespace {
 
-constexpr std::array<std::string_view, 13> kRootKeys{
-    "version",      "listen", "insecure", "tls", "state_dir", "http",      "lease",
-    "idle_timeout", "store",  "audit",    "api", "etcd",      "namespaces"};
+constexpr std::array<std::string_view, 14> kRootKeys{
+    "version", "listen",       "insecure", "tls",   "state_dir", "http", "http_tls",
+    "lease",   "idle_timeout", "store",    "audit", "api",       "etcd", "namespaces"};
 constexpr std::array<std::string_view, 6> kNamespaceKeys{"tokens", "certificates", "guard",
                                                          "limits", "quotas",       "concurrency"};
 constexpr std::array<std::string_view, 2> kPermitKeys{"name", "max"};
@@ -33,6 +33,7 @@ class ServerParser {
     read_places(map);
     read_times(map);
     read_tls(map, true, rules_.tls, context_);
+    read_http_tls(map, rules_.http_tls, context_);
     rules_.store = read_store(map, context_);
     rules_.api = read_api(map, context_);
     rules_.etcd = read_etcd(map, rules_.listen, context_);
@@ -209,6 +210,15 @@ class ServerParser {
   }
 
   void check_api(const MapReader& map) {
+    if (rules_.http.empty() && rules_.http_tls.enabled) {
+      map.error("http_tls", "'http_tls' is of no use with http: off");
+    }
+    if (!rules_.api.empty() && !rules_.http_tls.enabled && !rules_.insecure &&
+        !rules_.http.empty() && !first_open_address({rules_.http}).empty()) {
+      context_.reporter.warn(map.place_of("http"),
+                             "the tokens of 'api' go in clear text to " + quote(rules_.http) +
+                                 ", which can be reached from other hosts; give it 'http_tls'");
+    }
     if (!map.has("namespaces")) return;  // they come from etcd
     for (const ApiToken& token : rules_.api) {
       for (const std::string& name : token.namespaces) {

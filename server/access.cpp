@@ -58,4 +58,21 @@ bool still_granted(const AccessRule& rule, const net::Peer& peer, const std::str
   return !by.empty() && (has(rule.tokens) || has(rule.certificates));
 }
 
+std::string load_tls(const TlsRule& rule, std::string_view key,
+                     std::shared_ptr<net::TlsContext>& tls) {
+  tls = nullptr;
+  if (!rule.enabled) return {};
+  net::TlsOptions options;
+  options.certificate_file = rule.certificate;
+  options.key_file = rule.key;
+  options.ca_file = rule.ca;
+  options.verify_peer = rule.clients == TlsClients::required   ? net::VerifyPeer::required
+                        : rule.clients == TlsClients::optional ? net::VerifyPeer::optional
+                                                               : net::VerifyPeer::none;
+  auto loaded = net::load_tls(options, net::TlsRole::server);
+  if (!loaded) return std::string(key) + ": " + loaded.error().text;
+  tls = std::move(*loaded);
+  return {};
+}
+
 }  // namespace weir::server

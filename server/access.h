@@ -2,10 +2,12 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <string_view>
 
 #include "net/peer.h"
+#include "net/tls.h"
 #include "rules/cluster.h"
 
 namespace weir::server {
@@ -38,5 +40,10 @@ bool certificate_matches(std::string_view pattern, std::string_view name) noexce
 
 // What may be a host's name: a-z A-Z 0-9 . _ -, with a letter or digit first.
 bool is_host_name(std::string_view name) noexcept;
+
+// The files that `key` of the configuration names, none when it is not enabled. What is wrong, or
+// an empty text.
+std::string load_tls(const TlsRule& rule, std::string_view key,
+                     std::shared_ptr<net::TlsContext>& tls);
 
 }  // namespace weir::server

@@ -13,6 +13,7 @@
 
 #include "daemon/log/log.h"
 #include "rules/address.h"
+#include "server/access.h"
 #include "server/metrics.h"
 #include "server/store_options.h"
 
@@ -100,7 +101,7 @@ int App::prepare() {
     return started.in_use ? kExitAlreadyRunning : kExitConfig;
   }
   if (cluster_) cluster_->start(*server_, [this] { reload("rules in etcd"); });
-  if (const std::string error = start_http(parsed.rules->http); !error.empty()) {
+  if (const std::string error = start_http(*parsed.rules); !error.empty()) {
     spdlog::error("{}", error);
     return kExitConfig;
   }
@@ -108,7 +109,9 @@ int App::prepare() {
   for (const std::string& address : server_->addresses())
     addresses += addresses.empty() ? address : ", " + address;
   spdlog::info("weir-server {} listens at {}; http: {}", WEIR_VERSION_TEXT, addresses,
-               http_ ? "http://" + http_->bound_address() + "/metrics" : "off");
+               http_ ? (parsed.rules->http_tls.enabled ? "https://" : "http://") +
+                           http_->bound_address() + "/metrics"
+                     : "off");
   return kExitOk;
 }
 
@@ -163,13 +166,17 @@ std::string App::open_store(const ServerRules& rules) {
   return {};
 }
 
-std::string App::start_http(const std::string& address) {
+std::string App::start_http(const ServerRules& rules) {
+  const std::string& address = rules.http;
   if (address.empty()) return {};
+  std::shared_ptr<net::TlsContext> tls;
+  if (std::string error = load_tls(rules.http_tls, "http_tls", tls); !error.empty()) return error;
   const Parsed<AddressText> parsed = parse_address_text(address, AddressUse::http);
   if (!parsed.value) return "http '" + address + "' " + parsed.error;
   HttpOptions http;
   http.address = parsed.value->host;
   http.port = parsed.value->port;
+  http.tls = net::native_of(tls);
   HttpRoutes routes;
   routes.add("GET", "/metrics", [this](const HttpRequest&) {
     HttpResponse response;
@@ -229,11 +236,15 @@ void App::reload(const char* why) {
     for (const Problem& warning : parsed.rules->warnings)
       spdlog::warn("{}", to_string(warning));
     apply_options(*parsed.rules);
-    std::string error = open_store(*parsed.rules);
+    std::shared_ptr<net::TlsContext> tls;
+    std::string error = load_tls(parsed.rules->http_tls, "http_tls", tls);
+    if (error.empty()) error = open_store(*parsed.rules);
     if (error.empty())
       error = server_->apply(*parsed.rules);
     else
       server_->note_reload_failure(error);
+    // Whether there is TLS at all is settled at the start.
+    if (error.empty() && http_ && http_->secure() && tls) http_->set_tls(net::native_of(tls));
     reload_good_ = error.empty();
     if (!error.empty()) problems.push_back(error);
     if (cluster_ && error.empty()) cluster_->set_namespaces(server_->rules().namespaces);

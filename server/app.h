@@ -42,7 +42,7 @@ class App {
   std::string join_cluster(ServerRules& rules);
   void apply_options(ServerRules& rules) const;
   std::string open_store(const ServerRules& rules);
-  std::string start_http(const std::string& address);
+  std::string start_http(const ServerRules& rules);
   void wait_signal();
   void watch_file();
   void reload(const char* why);

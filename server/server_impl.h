@@ -81,7 +81,6 @@ class TokenServer::Impl : public net::ListenerHandler,
 
   std::string make_listeners(const ServerRules& next, Listeners& fresh);
   net::ListenerOptions listener_options(const ServerRules& next) const;
-  std::string load_tls(const ServerRules& next, std::shared_ptr<net::TlsContext>& tls) const;
   void open_space(const NamespaceRule& rule, KnownHosts known, lease::TimeNs now_ns);
   void close_space(Space& space);
   void close_strangers(Space& space);

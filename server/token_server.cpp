@@ -104,7 +104,8 @@ bool TokenServer::Impl::hosts(const std::string& name_space, std::vector<HostSta
 StartResult TokenServer::Impl::start(const ServerRules& next) {
   for (const NamespaceRule& rule : next.namespaces)
     if (std::string problem = limits_problem(rule); !problem.empty()) return {std::move(problem)};
-  if (std::string error = load_tls(next, tls_); !error.empty()) return {std::move(error)};
+  if (std::string error = load_tls(next.tls, "tls", tls_); !error.empty())
+    return {std::move(error)};
 
   store_ = std::make_unique<StateStore>(io_, StateOptions{.dir = next.state_dir});
   StateLoaded state = store_->open();
@@ -129,23 +130,6 @@ StartResult TokenServer::Impl::start(const ServerRules& next) {
   listeners_ = std::move(fresh);
   rules = next;
   arm();
-  return {};
-}
-
-std::string TokenServer::Impl::load_tls(const ServerRules& next,
-                                        std::shared_ptr<net::TlsContext>& tls) const {
-  tls = nullptr;
-  if (!next.tls.enabled) return {};
-  net::TlsOptions options;
-  options.certificate_file = next.tls.certificate;
-  options.key_file = next.tls.key;
-  options.ca_file = next.tls.ca;
-  options.verify_peer = next.tls.clients == TlsClients::required   ? net::VerifyPeer::required
-                        : next.tls.clients == TlsClients::optional ? net::VerifyPeer::optional
-                                                                   : net::VerifyPeer::none;
-  auto loaded = net::load_tls(options, net::TlsRole::server);
-  if (!loaded) return "tls: " + loaded.error().text;
-  tls = std::move(*loaded);
   return {};
 }
 
@@ -198,7 +182,7 @@ std::string TokenServer::Impl::apply(const ServerRules& next) {
   for (const NamespaceRule& rule : next.namespaces)
     if (std::string problem = limits_problem(rule); !problem.empty()) return fail(problem);
   std::shared_ptr<net::TlsContext> tls;
-  if (std::string error = load_tls(next, tls); !error.empty()) return fail(error);
+  if (std::string error = load_tls(next.tls, "tls", tls); !error.empty()) return fail(error);
   std::swap(tls_, tls);
   Listeners fresh;
   if (std::string error = make_listeners(next, fresh); !error.empty()) {
@@ -254,6 +238,7 @@ void TokenServer::Impl::say_what_waits(const ServerRules& next) const {
   if (next.lease != rules.lease) say("lease");
   if (next.state_dir != rules.state_dir) say("state_dir");
   if (next.http != rules.http) say("http");
+  if (next.http_tls.enabled != rules.http_tls.enabled) say("http_tls");
   if (next.store != rules.store && quotas_.store != nullptr) say("store");
   if (next.idle_timeout_ms != rules.idle_timeout_ms) say("idle_timeout");
 }

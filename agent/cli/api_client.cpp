@@ -10,8 +10,13 @@
 #include <cctype>
 #include <cerrno>
 #include <charconv>
+#include <chrono>
 #include <cstring>
 #include <fstream>
+#include <memory>
+#include <span>
+
+#include "net/tls_client.h"
 
 namespace weir::cli {
 
@@ -39,13 +44,14 @@ class Socket {
 struct Place {
   std::string host;
   std::string port;
+  bool secure = false;
 };
 
 net::Result<Place> place_of(std::string_view address) {
   constexpr std::string_view kHttp = "http://";
-  if (address.starts_with("https://"))
-    return broken(
-        "the API speaks plain HTTP; a proxy in front of it that speaks TLS is for others");
+  constexpr std::string_view kHttps = "https://";
+  const bool secure = address.starts_with(kHttps);
+  if (secure) address.remove_prefix(kHttps.size());
   if (address.starts_with(kHttp)) address.remove_prefix(kHttp.size());
   while (address.ends_with('/'))
     address.remove_suffix(1);
@@ -55,7 +61,7 @@ net::Result<Place> place_of(std::string_view address) {
                   kDefaultApi);
   std::string_view host = address.substr(0, colon);
   if (host.starts_with('[') && host.ends_with(']')) host = host.substr(1, host.size() - 2);
-  return Place{std::string(host), std::string(address.substr(colon + 1))};
+  return Place{std::string(host), std::string(address.substr(colon + 1)), secure};
 }
 
 net::Result<int> connect_to(const Place& place, const std::string& address) {
@@ -101,6 +107,50 @@ net::Result<std::string> read_token(const std::string& path) {
   return token;
 }
 
+// Bytes to the server and back, in the clear or not.
+class Line {
+ public:
+  explicit Line(int fd) noexcept : fd_(fd) {}
+
+  net::Result<bool> secure(const Place& place, const ApiOptions& options) {
+    net::TlsOptions tls;
+    tls.ca_file = options.ca_file;
+    const auto context = net::load_tls(tls, net::TlsRole::client);
+    if (!context) return context.error();
+    auto opened = net::TlsClient::open(fd_, *context, place.host, std::chrono::seconds(kTimeoutS));
+    if (!opened) {
+      std::string why = options.address + ": " + opened.error().text;
+      if (why.find("certificate") != why.npos && options.ca_file.empty())
+        why += "; --api-ca names the authority that signed it";
+      return broken(std::move(why));
+    }
+    tls_ = std::move(*opened);
+    return true;
+  }
+  std::string send(std::string_view bytes) {
+    if (tls_) return tls_->send(bytes);
+    while (!bytes.empty()) {
+      const ssize_t sent = ::send(fd_, bytes.data(), bytes.size(), MSG_NOSIGNAL);
+      if (sent <= 0) return std::strerror(errno);
+      bytes.remove_prefix(static_cast<std::size_t>(sent));
+    }
+    return {};
+  }
+  // 0: the end.
+  net::Result<std::size_t> receive(std::span<char> buffer) {
+    if (tls_) return tls_->receive(buffer);
+    for (;;) {
+      const ssize_t got = ::recv(fd_, buffer.data(), buffer.size(), 0);
+      if (got >= 0) return static_cast<std::size_t>(got);
+      if (errno != EINTR) return broken(std::strerror(errno));
+    }
+  }
+
+ private:
+  int fd_;
+  std::unique_ptr<net::TlsClient> tls_;
+};
+
 // "HTTP/1.1 200 OK" and headers, then the body. With 'Connection: close' the end is the end.
 net::Result<ApiAnswer> parse_answer(const std::string& bytes, const std::string& address) {
   const std::size_t end = bytes.find("\r\n\r\n");
@@ -142,6 +192,9 @@ std::string percent_encode(std::string_view text) {
 net::Result<ApiAnswer> call_api(const ApiOptions& options, const ApiRequest& request) {
   const auto place = place_of(options.address);
   if (!place) return place.error();
+  if (!place->secure && !options.ca_file.empty())
+    return broken("--api-ca goes with an address that begins with https://, and '" +
+                  options.address + "' does not");
   const auto token = read_token(options.token_file);
   if (!token) return token.error();
   const auto connected = connect_to(*place, options.address);
@@ -159,19 +212,18 @@ net::Result<ApiAnswer> call_api(const ApiOptions& options, const ApiRequest& req
         "Content-Type: application/json\r\nContent-Length: " + std::to_string(request.body.size()) +
         "\r\n";
   bytes += "\r\n" + request.body;
-  for (std::string_view rest = bytes; !rest.empty();) {
-    const ssize_t sent = ::send(socket.fd(), rest.data(), rest.size(), MSG_NOSIGNAL);
-    if (sent <= 0) return broken(options.address + ": " + std::strerror(errno));
-    rest.remove_prefix(static_cast<std::size_t>(sent));
-  }
+  Line line(socket.fd());
+  if (place->secure)
+    if (const auto secured = line.secure(*place, options); !secured) return secured.error();
+  if (const std::string why = line.send(bytes); !why.empty())
+    return broken(options.address + ": " + why);
   std::string answer;
   std::array<char, 65'536> chunk{};
   while (answer.size() <= kApiAnswerBytesMax) {
-    const ssize_t got = ::recv(socket.fd(), chunk.data(), chunk.size(), 0);
-    if (got == 0) return parse_answer(answer, options.address);
-    if (got < 0 && errno == EINTR) continue;
-    if (got < 0) return broken(options.address + ": " + std::strerror(errno));
-    answer.append(chunk.data(), static_cast<std::size_t>(got));
+    const auto got = line.receive(chunk);
+    if (!got) return broken(options.address + ": " + got.error().text);
+    if (*got == 0) return parse_answer(answer, options.address);
+    answer.append(chunk.data(), *got);
   }
   return broken(options.address + ": the answer is too large");
 }

@@ -12,8 +12,11 @@ inline constexpr const char* kDefaultApi = "127.0.0.1:9466";
 inline constexpr std::size_t kApiAnswerBytesMax = 64U << 20;
 
 struct ApiOptions {
-  std::string address = kDefaultApi;  // host:port, or http://host:port
+  std::string address = kDefaultApi;  // host:port, http://host:port or https://host:port
   std::string token_file;             // its first line is the token
+  // Of https: who signed the server's certificate; empty: whom the system trusts. Without https://
+  // in the address it is an error, so that nobody sends a token in clear text by mistake.
+  std::string ca_file;
 };
 
 struct ApiRequest {

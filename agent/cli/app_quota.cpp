@@ -34,7 +34,12 @@ void add_config(CLI::App& command, QuotaOptions& options) {
 void add_server(CLI::App& command, QuotaOptions& options) {
   command.fallthrough();
   command.add_option("--api", options.api, "Of the token server ($WEIR_API, else 127.0.0.1:9466)")
-      ->type_name("HOST:PORT");
+      ->type_name("[https://]HOST:PORT");
+  command
+      .add_option("--api-ca", options.api_ca,
+                  "Who signed the certificate of an https API, if not somebody whom the system "
+                  "trusts ($WEIR_API_CA)")
+      ->type_name("FILE");
   command
       .add_option("--token-file", options.token_file,
                   "Its first line is the API's token ($WEIR_TOKEN_FILE)")

@@ -29,6 +29,7 @@ class Caller {
         value = set;
     };
     from(options.api, "WEIR_API", api_.address);
+    from(options.api_ca, "WEIR_API_CA", api_.ca_file);
     from(options.token_file, "WEIR_TOKEN_FILE", api_.token_file);
   }
 

@@ -12,6 +12,7 @@ namespace weir::cli {
 
 struct QuotaOptions {
   std::optional<std::string> api;         // else $WEIR_API, else kDefaultApi
+  std::optional<std::string> api_ca;      // else $WEIR_API_CA
   std::optional<std::string> token_file;  // else $WEIR_TOKEN_FILE
   std::string name_space = "default";
   std::string quota;

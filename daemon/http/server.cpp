@@ -1,5 +1,6 @@
-// The only file that includes Beast. Callbacks instead of coroutines: every step of a connection
-// is a named function, and g++ 12 destroys temporaries of co_await expressions twice.
+// The only file that includes Beast, and its TLS streams. Callbacks instead of coroutines: every
+// step of a connection is a named function, and g++ 12 destroys temporaries of co_await expressions
+// twice.
 #include "daemon/http/server.h"
 
 #include <fcntl.h>
@@ -19,6 +20,7 @@
 #include <utility>
 
 #include "daemon/http/host_guard.h"
+#include "daemon/http/wire.h"
 
 namespace weir {
 namespace {
@@ -28,6 +30,7 @@ namespace beast = boost::beast;
 namespace http = boost::beast::http;
 using boost::system::error_code;
 using tcp = asio::ip::tcp;
+namespace ssl = boost::asio::ssl;
 
 // What a peer may still send after an answer that ends its connection. Closing with unread bytes
 // would reset the connection and take the answer from the peer's hands.
@@ -37,6 +40,9 @@ constexpr std::size_t kReadBytes = 4096;
 constexpr std::string_view kOverloaded =
     "HTTP/1.1 503 Service Unavailable\r\nContent-Length: 21\r\nContent-Type: text/plain\r\n"
     "Retry-After: 1\r\nConnection: close\r\n\r\ntoo many connections\n";
+constexpr std::string_view kSpeaksTls =
+    "HTTP/1.1 400 Bad Request\r\nContent-Length: 28\r\nContent-Type: text/plain\r\n"
+    "Connection: close\r\n\r\nthis port speaks https alone";
 
 void set_close_on_exec(int fd) noexcept { ::fcntl(fd, F_SETFD, FD_CLOEXEC); }
 
@@ -101,6 +107,7 @@ class HttpServer::Core : public std::enable_shared_from_this<Core> {
       : io(io_context),
         options(std::move(given)),
         handler(std::move(given_handler)),
+        tls(options.tls),
         acceptor_(io_context),
         pause_(io_context) {}
 
@@ -113,6 +120,7 @@ class HttpServer::Core : public std::enable_shared_from_this<Core> {
   asio::io_context& io;
   const HttpOptions options;
   const HttpAsyncHandler handler;
+  std::shared_ptr<ssl_ctx_st> tls;  // of connections from now on
   HostGuard guard{true, {}};
   HttpStats stats;
   std::unordered_set<Connection*> connections;
@@ -136,7 +144,7 @@ class HttpServer::Core::Connection : public std::enable_shared_from_this<Connect
   Connection(const Connection&) = delete;
   Connection& operator=(const Connection&) = delete;
 
-  void run() { read_header(); }
+  void run();
   void close() noexcept;
 
  private:
@@ -146,6 +154,8 @@ class HttpServer::Core::Connection : public std::enable_shared_from_this<Connect
   void set_deadline(std::chrono::milliseconds timeout);
   void on_deadline(const error_code& error);
 
+  void on_handshake(error_code error);
+  void on_shutdown(error_code error);
   void read_next();
   void on_first_byte(error_code error, std::size_t bytes);
   void read_header();
@@ -163,11 +173,12 @@ class HttpServer::Core::Connection : public std::enable_shared_from_this<Connect
   void answer(HttpResponse response, bool keep_alive);
   void on_written(error_code error, std::size_t bytes);
   void linger();
+  void end_sending();
   void read_and_drop();
   void on_dropped(error_code error, std::size_t bytes);
 
   std::shared_ptr<Core> core_;
-  tcp::socket socket_;
+  HttpWire wire_;
   asio::steady_timer deadline_;
   bool timed_out_ = false;
   std::uint64_t requests_ = 0;
@@ -237,6 +248,7 @@ void HttpServer::Core::pause_accepting() {
 
 void HttpServer::Core::refuse(tcp::socket socket) noexcept {
   ++stats.connections_refused_total;
+  if (tls != nullptr) return;
   [[maybe_unused]] const auto sent = ::send(socket.native_handle(), kOverloaded.data(),
                                             kOverloaded.size(), MSG_DONTWAIT | MSG_NOSIGNAL);
   error_code ignored;
@@ -256,18 +268,38 @@ void HttpServer::Core::stop() noexcept {
 
 HttpServer::Core::Connection::Connection(std::shared_ptr<Core> core, tcp::socket socket)
     : core_(std::move(core)),
-      socket_(std::move(socket)),
+      wire_(std::move(socket), core_->tls.get()),
       deadline_(core_->io),
       buffer_(core_->options.header_bytes_max + core_->options.body_bytes_max + kReadBytes) {
   core_->connections.insert(this);
   error_code ignored;
-  socket_.set_option(tcp::no_delay(true), ignored);
+  wire_.socket().set_option(tcp::no_delay(true), ignored);
 }
 
 void HttpServer::Core::Connection::close() noexcept {
   deadline_.cancel();
   error_code ignored;
-  socket_.close(ignored);
+  wire_.socket().close(ignored);
+}
+
+void HttpServer::Core::Connection::run() {
+  if (wire_.tls() == nullptr) return read_header();
+  set_deadline(core_->options.header_timeout);
+  wire_.tls()->async_handshake(
+      ssl::stream_base::server,
+      beast::bind_front_handler(&Connection::on_handshake, this->shared_from_this()));
+}
+
+void HttpServer::Core::Connection::on_handshake(error_code error) {
+  if (core_->stopped) return close();
+  if (!error) return read_header();
+  ++core_->stats.handshake_failures_total;
+  // Whoever has typed http:// shall know why nothing comes.
+  if (error.category() == asio::error::get_ssl_category() &&
+      ERR_GET_REASON(static_cast<unsigned long>(error.value())) == SSL_R_HTTP_REQUEST)
+    (void)::send(wire_.socket().native_handle(), kSpeaksTls.data(), kSpeaksTls.size(),
+                 MSG_DONTWAIT | MSG_NOSIGNAL);
+  close();
 }
 
 void HttpServer::Core::Connection::set_deadline(std::chrono::milliseconds timeout) {
@@ -292,14 +324,14 @@ void HttpServer::Core::Connection::on_deadline(const error_code& error) {
   set_deadline(kLingerTimeout);
   timed_out_ = true;
   error_code ignored;
-  socket_.cancel(ignored);
+  wire_.socket().cancel(ignored);
 }
 
 void HttpServer::Core::Connection::read_next() {
   // A pipelined request is here already.
   if (buffer_.size() != 0) return read_header();
   set_deadline(core_->options.idle_timeout);
-  socket_.async_read_some(buffer_.prepare(kReadBytes), then(&Connection::on_first_byte));
+  wire_.async_read_some(buffer_.prepare(kReadBytes), then(&Connection::on_first_byte));
 }
 
 void HttpServer::Core::Connection::on_first_byte(error_code error, std::size_t bytes) {
@@ -314,7 +346,7 @@ void HttpServer::Core::Connection::read_header() {
   parser_->body_limit(core_->options.body_bytes_max);
   head_ = false;
   set_deadline(core_->options.header_timeout);
-  http::async_read_header(socket_, buffer_, *parser_, then(&Connection::on_header));
+  http::async_read_header(wire_, buffer_, *parser_, then(&Connection::on_header));
 }
 
 void HttpServer::Core::Connection::on_header(error_code error, std::size_t) {
@@ -342,7 +374,7 @@ unsigned HttpServer::Core::Connection::check_header() const {
 void HttpServer::Core::Connection::write_continue() {
   static constexpr std::string_view kContinue = "HTTP/1.1 100 Continue\r\n\r\n";
   set_deadline(core_->options.write_timeout);
-  asio::async_write(socket_, asio::buffer(kContinue), then(&Connection::on_continue));
+  asio::async_write(wire_, asio::buffer(kContinue), then(&Connection::on_continue));
 }
 
 void HttpServer::Core::Connection::on_continue(error_code error, std::size_t) {
@@ -352,7 +384,7 @@ void HttpServer::Core::Connection::on_continue(error_code error, std::size_t) {
 
 void HttpServer::Core::Connection::read_body() {
   set_deadline(core_->options.body_timeout);
-  http::async_read(socket_, buffer_, *parser_, then(&Connection::on_body));
+  http::async_read(wire_, buffer_, *parser_, then(&Connection::on_body));
 }
 
 void HttpServer::Core::Connection::on_body(error_code error, std::size_t) {
@@ -386,7 +418,7 @@ HttpRequest HttpServer::Core::Connection::make_request() const {
   }
   request.body = message.body();
   error_code error;
-  const tcp::endpoint peer = socket_.remote_endpoint(error);
+  const tcp::endpoint peer = wire_.socket().remote_endpoint(error);
   if (!error) request.peer = to_text(peer);
   return request;
 }
@@ -415,7 +447,7 @@ void HttpServer::Core::Connection::on_response(std::uint64_t request, HttpRespon
   if (waiting_for_ != request) return;
   waiting_for_ = 0;
   // The handler may have stopped the server.
-  if (core_->stopped || !socket_.is_open()) return close();
+  if (core_->stopped || !wire_.socket().is_open()) return close();
   answer(std::move(response), parser_->get().keep_alive());
 }
 
@@ -451,7 +483,7 @@ void HttpServer::Core::Connection::answer(HttpResponse response, bool keep_alive
   response_.keep_alive(keep_alive);
   if (!head_ && !bodiless) response_.body() = std::move(response.body);
   set_deadline(core_->options.write_timeout);
-  http::async_write(socket_, response_, then(&Connection::on_written));
+  http::async_write(wire_, response_, then(&Connection::on_written));
 }
 
 void HttpServer::Core::Connection::on_written(error_code error, std::size_t) {
@@ -462,15 +494,29 @@ void HttpServer::Core::Connection::on_written(error_code error, std::size_t) {
 }
 
 void HttpServer::Core::Connection::linger() {
-  error_code ignored;
-  socket_.shutdown(tcp::socket::shutdown_send, ignored);
   set_deadline(kLingerTimeout);
+  if (wire_.tls() != nullptr) {
+    // The peer must be able to tell an end from a cut.
+    return wire_.tls()->async_shutdown(
+        beast::bind_front_handler(&Connection::on_shutdown, this->shared_from_this()));
+  }
+  end_sending();
+}
+
+void HttpServer::Core::Connection::on_shutdown(error_code) {
+  if (core_->stopped || timed_out_) return close();
+  end_sending();
+}
+
+void HttpServer::Core::Connection::end_sending() {
+  error_code ignored;
+  wire_.socket().shutdown(tcp::socket::shutdown_send, ignored);
   read_and_drop();
 }
 
 void HttpServer::Core::Connection::read_and_drop() {
   buffer_.clear();
-  socket_.async_read_some(buffer_.prepare(kReadBytes), then(&Connection::on_dropped));
+  wire_.socket().async_read_some(buffer_.prepare(kReadBytes), then(&Connection::on_dropped));
 }
 
 void HttpServer::Core::Connection::on_dropped(error_code error, std::size_t bytes) {
@@ -503,6 +549,10 @@ std::string HttpServer::start() noexcept {
 }
 
 void HttpServer::stop() noexcept { core_->stop(); }
+
+void HttpServer::set_tls(std::shared_ptr<ssl_ctx_st> tls) noexcept { core_->tls = std::move(tls); }
+
+bool HttpServer::secure() const noexcept { return core_->tls != nullptr; }
 
 std::uint16_t HttpServer::bound_port() const noexcept { return core_->bound_port(); }
 

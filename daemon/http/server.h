@@ -1,6 +1,6 @@
-// A small HTTP/1.1 server on the agent's own io_context: plain structs in, plain structs out.
-// Meant for loopback: metrics, health, the dashboard. Everything that a peer can make it hold or
-// wait for has a bound in HttpOptions. No type of Beast shows here.
+// A small HTTP/1.1 server on the daemon's own io_context, plain or over TLS: plain structs in,
+// plain structs out. Metrics, health, the API. Everything that a peer can make it hold or wait for
+// has a bound in HttpOptions. No type of Beast shows here.
 #pragma once
 
 #include <chrono>
@@ -16,6 +16,7 @@
 namespace boost::asio {
 class io_context;
 }
+struct ssl_ctx_st;  // OpenSSL's SSL_CTX
 
 namespace weir {
 
@@ -35,6 +36,8 @@ struct HttpOptions {
   // on a loopback address answers only to "localhost", literal addresses, this host's name and
   // these names; anything else is 421.
   std::vector<std::string> hosts_allowed = {};
+  // Of the server's kind, with certificate and key; none: plain HTTP.
+  std::shared_ptr<ssl_ctx_st> tls = nullptr;
 };
 
 struct HttpStats {
@@ -43,6 +46,7 @@ struct HttpStats {
   std::uint64_t requests_total = 0;             // that reached the handler
   std::uint64_t rejected_total = 0;             // answered with an error before the handler
   std::uint64_t timeouts_total = 0;
+  std::uint64_t handshake_failures_total = 0;  // of TLS
   std::uint64_t accept_pauses_total = 0;
   std::size_t connections = 0;
 };
@@ -58,9 +62,12 @@ class HttpServer {
 
   // Binds, listens and accepts. Returns what is wrong, or an empty text.
   [[nodiscard]] std::string start() noexcept;
+  // For connections from now on; those that are open keep theirs. A server without TLS stays so.
+  void set_tls(std::shared_ptr<ssl_ctx_st> tls) noexcept;
   // Closes the listener and all connections, answered or not.
   void stop() noexcept;
 
+  bool secure() const noexcept;                // speaks TLS
   std::uint16_t bound_port() const noexcept;  // 0 before start()
   std::string bound_address() const;          // "127.0.0.1:9464", "[::1]:9464"
   HttpStats stats() const noexcept;

@@ -1,5 +1,7 @@
 // weir-server as a process: credentials, TLS, reloads, restarts, kill -9, a full disk.
+#include <arpa/inet.h>
 #include <gtest/gtest.h>
+#include <netinet/in.h>
 #include <sys/mount.h>
 #include <sys/socket.h>
 #include <sys/un.h>
@@ -8,6 +10,8 @@
 #include <fstream>
 
 #include "net/link.h"
+#include "net/tls_client.h"
+#include "shm/fd.h"
 #include "tests/support/process.h"
 #include "tests/unit/net/certificates.h"
 #include "tests/unit/server/raw_agent.h"
@@ -407,6 +411,48 @@ TEST_F(ServerTls, NewCertificatesAreTakenOnReload) {
   EXPECT_TRUE(eventually([&] { return lines_with("tls.certificate") >= 1; }));
 
   EXPECT_FALSE(try_link(nullptr, "shop", kToken).welcomed);
+}
+
+TEST_F(ServerTls, TheApiTakesNewCertificatesOnReloadAndNoBadOnes) {
+  const net::TestCertificate expired(dir_.path(), "next", {"test", {"IP:127.0.0.1"}, -1, false},
+                                     &authority_);
+  const auto configure = [&](const std::string& certificate, const std::string& key) {
+    std::string all = text("{name: /api, rate: 300/s}",
+                           "http_tls: {certificate: '" + certificate + "', key: '" + key + "'}\n");
+    const std::string off = "http: off";
+    ASSERT_NE(all.find(off), all.npos);
+    write_text(file_, all.replace(all.find(off), off.size(), "http: 127.0.0.1:0"));
+  };
+  const auto shake_hands = [&] {
+    const std::string said = log();
+    const std::size_t at = said.find("https://127.0.0.1:");
+    EXPECT_NE(at, said.npos) << said;
+    const auto port = static_cast<std::uint16_t>(std::stoi(said.substr(at + 18)));
+    const shm::Fd socket(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+    sockaddr_in to{};
+    to.sin_family = AF_INET;
+    to.sin_port = htons(port);
+    to.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    EXPECT_EQ(::connect(socket.get(), reinterpret_cast<sockaddr*>(&to), sizeof(to)), 0);
+    net::TlsOptions tls;
+    tls.ca_file = authority_.certificate_file();
+    const auto context = net::load_tls(tls, net::TlsRole::client);
+    const auto opened = net::TlsClient::open(socket.get(), *context, "127.0.0.1",
+                                             std::chrono::milliseconds(test::kHangMs));
+    return opened ? std::string("done") : opened.error().text;
+  };
+  configure(server_.certificate_file(), server_.key_file());
+  Process server = start();
+  EXPECT_EQ(shake_hands(), "done");
+
+  configure(server_.certificate_file(), expired.key_file());
+  server.signal(SIGHUP);
+  EXPECT_TRUE(eventually([&] { return lines_with("does not belong to the certificate") >= 1; }));
+  EXPECT_EQ(shake_hands(), "done");
+
+  configure(expired.certificate_file(), expired.key_file());
+  server.signal(SIGHUP);
+  EXPECT_TRUE(eventually([&] { return shake_hands().find("expired") != std::string::npos; }));
 }
 
 }  // namespace

@@ -30,9 +30,9 @@ _weir_command_options() {
     apply) _weir_words '--save --dry-run' ;;
     diff) _weir_words '--exit-code' ;;
     cluster) _weir_words 'status hosts top' ;;
-    quota) _weir_words '--api --token-file --namespace --once --total --type --period --timezone \
+    quota) _weir_words '--api --api-ca --token-file --namespace --once --total --type --period --timezone \
       --valid-until --rate --burst --agent --chunk --lost --limit --after' ;;
-    audit) _weir_words '--api --token-file --namespace --action --from --to --page --page-size \
+    audit) _weir_words '--api --api-ca --token-file --namespace --action --from --to --page --page-size \
       --before' ;;
     breaker) _weir_words '--domain --for' ;;
     degrade) _weir_words '--domain --for --drill' ;;
@@ -70,7 +70,7 @@ _weir() {
         ((i++))
         ;;
       -o | --output | --color | --domain | --sort | -d | --delay | --filter | --width | --samples | \
-        -n | --tokens | --wait | --class | --rules | --seconds | --threads | --api | --token-file | \
+        -n | --tokens | --wait | --class | --rules | --seconds | --threads | --api | --api-ca | --token-file | \
         --namespace | --once | --total | --type | --period | --timezone | --valid-until | --rate | \
         --burst | --agent | --chunk | --limit | --after | --action | --from | --to | --page | \
         --page-size | --before | --for | --drill) ((i++)) ;;

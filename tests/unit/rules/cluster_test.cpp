@@ -256,6 +256,32 @@ TEST(ServerFile, WhetherAgentsShowCertificatesFollowsFromTheCredentials) {
             TlsClients::optional);
 }
 
+TEST(ServerFile, TheApiHasATlsOfItsOwn) {
+  const std::string open =
+      "http: 0.0.0.0:9466\napi: {tokens: [{name: a, role: reader, token: "
+      "'sha256:" +
+      std::string(64, '0') + "'}]}\nnamespaces: {a: {}}\n";
+  const std::string tls = "http_tls: {certificate: /c, key: /k}\n";
+  const ServerRules clear = server_of(open);
+  const ServerRules secure = server_of(open + tls);
+
+  EXPECT_FALSE(clear.http_tls.enabled);
+  ASSERT_EQ(clear.warnings.size(), 1U);
+  EXPECT_THAT(to_string(clear.warnings[0]),
+              testing::AllOf(HasSubstr("clear text"), HasSubstr("http_tls")));
+  EXPECT_TRUE(secure.http_tls.enabled);
+  EXPECT_TRUE(secure.warnings.empty());
+  EXPECT_EQ(secure.http_tls.certificate, "/c");
+  EXPECT_EQ(secure.http_tls.clients, TlsClients::none);
+  EXPECT_FALSE(secure.tls.enabled);
+  EXPECT_EQ(server_of(open + "http_tls: {certificate: /c, key: /k, ca: /a}").http_tls.clients,
+            TlsClients::required);
+  std::string changes;
+  for (const RuleChange& change : diff_rules(clear, secure))
+    changes += to_string(change);
+  EXPECT_THAT(changes, HasSubstr("http_tls off -> on"));
+}
+
 TEST(ServerFile, OtherHostsAreLetInOnlyOnPurpose) {
   EXPECT_TRUE(server_of("listen: 0.0.0.0:1\ninsecure: true\nnamespaces: {a: {}}").insecure);
 }

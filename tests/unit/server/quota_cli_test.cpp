@@ -8,7 +8,9 @@
 #include "agent/cli/app.h"
 #include "daemon/http/server.h"
 #include "net/secret.h"
+#include "server/access.h"
 #include "server/api/api.h"
+#include "tests/unit/net/certificates.h"
 #include "tests/unit/server/quota_fixture.h"
 
 namespace weir::server {
@@ -34,13 +36,15 @@ class QuotaCliTest : public QuotaServerTest {
                       net::token_hash("secret") + "'}]}\n"));
     api = std::make_unique<Api>(*server_);
     api->use_store(gate.get(), store.get());
+    start_http({});
+    std::ofstream(dir_ + "/token") << "secret\n";
+  }
+  void start_http(const HttpOptions& options) {
     http = std::make_unique<HttpServer>(
-        io, HttpOptions{},
-        HttpAsyncHandler([this](const HttpRequest& request, HttpRespond respond) {
+        io, options, HttpAsyncHandler([this](const HttpRequest& request, HttpRespond respond) {
           api->handle(request, std::move(respond));
         }));
     ASSERT_EQ(http->start(), "");
-    std::ofstream(dir_ + "/token") << "secret\n";
   }
   // The program in a thread of its own, while the server runs in this one.
   Ran run(std::vector<std::string> words, std::vector<std::string> server = {}) {
@@ -109,12 +113,49 @@ TEST_F(QuotaCliTest, WhatGoesWrongIsSaidAndIsAFailure) {
   EXPECT_EQ(nobody.exit_code, 1);
   EXPECT_THAT(nobody.err, HasSubstr("no token server's API answers at 127.0.0.1:1"));
 
-  EXPECT_THAT(run({"quota", "list"}, {"--api", "https://x:1"}).err, HasSubstr("plain HTTP"));
   EXPECT_THAT(run({"quota", "list"}, {"--api", "x"}).err, HasSubstr("no address"));
   EXPECT_THAT(run({"quota", "list"}, {"--token-file", dir_ + "/none"}).err,
               HasSubstr("cannot be read"));
   EXPECT_EQ(run({"quota", "top-up", "calls", "a", "-5"}).exit_code, 1);
   EXPECT_EQ(run({"quota", "top-up", "calls"}).exit_code, 2);
+}
+
+TEST_F(QuotaCliTest, SpeaksTlsToAServerThatDoes) {
+  const net::TestCertificate authority(dir_, "ca", {"weir test CA", {}, 30, true});
+  const net::TestCertificate own(dir_, "server", {"server", {"DNS:localhost"}, 30, false},
+                                 &authority);
+  TlsRule files;
+  files.enabled = true;
+  files.certificate = own.certificate_file();
+  files.key = own.key_file();
+  std::shared_ptr<net::TlsContext> tls;
+  ASSERT_EQ(load_tls(files, "http_tls", tls), "");
+  HttpOptions options;
+  options.tls = net::native_of(tls);
+  start_http(options);
+  const std::string port = std::to_string(http->bound_port());
+  const auto at = [&](const std::string& place, std::vector<std::string> more = {}) {
+    std::vector<std::string> words{"--namespace",   "shop",  "--token-file",
+                                   dir_ + "/token", "--api", place};
+    words.insert(words.end(), more.begin(), more.end());
+    return words;
+  };
+  const std::vector<std::string> trusted{"--api-ca", authority.certificate_file()};
+
+  const Ran good = run({"quota", "create", "calls", "k"}, at("https://localhost:" + port, trusted));
+  const Ran wrong_name = run({"quota", "list"}, at("https://127.0.0.1:" + port, trusted));
+  const Ran unknown = run({"quota", "list"}, at("https://localhost:" + port));
+  const Ran clear = run({"quota", "list"}, at("localhost:" + port));
+  const Ran mistake = run({"quota", "list"}, at("localhost:" + port, trusted));
+
+  EXPECT_EQ(good.exit_code, 0) << good.err;
+  EXPECT_THAT(good.out, HasSubstr("1000"));
+  EXPECT_THAT(wrong_name.err, HasSubstr("mismatch"));
+  EXPECT_THAT(unknown.err, HasSubstr("--api-ca names"));
+  EXPECT_THAT(clear.err, HasSubstr("https"));
+  EXPECT_THAT(mistake.err, HasSubstr("does not"));
+  for (const Ran& ran : {wrong_name, unknown, clear, mistake})
+    EXPECT_NE(ran.exit_code, 0);
 }
 
 }  // namespace
