@@ -276,7 +276,8 @@ std::string App::start_http() {
     fill_limits({}, limits);
     HttpResponse response;
     response.content_type = kMetricsContentType;
-    response.body = render_metrics(status, limits) + toolkit_metrics() + server_metrics();
+    response.body =
+        render_metrics(status, limits) + toolkit_metrics() + quota_metrics() + server_metrics();
     return response;
   });
   routes.add("GET", "/healthz", [this](const HttpRequest&) {

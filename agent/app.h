@@ -73,6 +73,7 @@ class App {
   void fill_limits(const v1::LimitsRequest& request, v1::LimitsResponse& limits) const;
   void fill_clients(v1::ClientsResponse& clients) const;
   void fill_resources(const v1::ResourcesRequest& request, v1::ResourcesResponse& resources) const;
+  void fill_quotas(const v1::QuotasRequest& request, v1::QuotasResponse& quotas) const;
   void apply(const v1::ApplyRequest& request, v1::ApplyResponse& response);
 
  private:
@@ -89,6 +90,7 @@ class App {
   void fill_upstream(v1::UpstreamStatus& status) const;
   std::string server_metrics() const;
   std::string toolkit_metrics() const;
+  std::string quota_metrics() const;
 
   void schedule_tick();
   void on_tick();

@@ -182,6 +182,9 @@ void App::answer(const v1::AdminRequest& request, bool may_change,
     case v1::AdminRequest::kResources:
       fill_resources(request.resources(), *response.mutable_resources());
       break;
+    case v1::AdminRequest::kQuotas:
+      fill_quotas(request.quotas(), *response.mutable_quotas());
+      break;
     case v1::AdminRequest::kForceBreaker:
     case v1::AdminRequest::kForceLevel:
       if (may_change)

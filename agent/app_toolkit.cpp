@@ -1,9 +1,10 @@
-// What the agent answers about the availability toolkit.
+// What the agent answers about the availability toolkit and the quotas.
 #include <spdlog/spdlog.h>
 
 #include <algorithm>
 
 #include "agent/app.h"
+#include "agent/quota/report.h"
 #include "agent/toolkit/metrics.h"
 #include "agent/toolkit/report.h"
 #include "daemon/log/printable.h"
@@ -19,6 +20,17 @@ std::string App::toolkit_metrics() const {
     if (served.domain->toolkit() != nullptr)
       toolkits.emplace_back(served.domain->name(), served.domain->toolkit());
   return render_toolkit_metrics(toolkits);
+}
+
+std::string App::quota_metrics() const {
+  return cluster_ && cluster_->quotas() != nullptr ? render_quota_metrics(*cluster_->quotas())
+                                                   : std::string();
+}
+
+void App::fill_quotas(const v1::QuotasRequest& request, v1::QuotasResponse& quotas) const {
+  if (!cluster_ || cluster_->quotas() == nullptr) return;
+  quotas.set_available(true);
+  agent::fill_quotas(*cluster_->quotas(), request, quotas);
 }
 
 void App::fill_resources(const v1::ResourcesRequest& request,

@@ -2,6 +2,7 @@
 #include "lease/quota_desk.h"
 
 #include <algorithm>
+#include <array>
 
 namespace weir::lease {
 namespace {
@@ -17,6 +18,14 @@ Units sum_in_word(const std::vector<QuotaKept::Mine>& chunks) noexcept {
 }
 
 }  // namespace
+
+std::string_view to_text(QuotaService service) noexcept {
+  static constexpr std::array<std::string_view, 8> kNames{"none",         "ok",         "exhausted",
+                                                          "rate_limited", "suspended",  "expired",
+                                                          "unknown_key",  "unreachable"};
+  const auto index = static_cast<std::size_t>(service);
+  return index < kNames.size() ? kNames[index] : kNames[0];
+}
 
 QuotaDesk::QuotaDesk(QuotaDeskOptions options)
     : options_(std::move(options)), random_(options_.seed) {

@@ -15,6 +15,7 @@
 #include <cstdint>
 #include <set>
 #include <string>
+#include <string_view>
 #include <unordered_map>
 #include <utility>
 #include <vector>
@@ -90,6 +91,8 @@ enum class QuotaService : std::uint8_t {
   unknown_key,
   unreachable
 };
+
+std::string_view to_text(QuotaService service) noexcept;
 
 struct QuotaDeskView {
   QuotaService service = QuotaService::none;

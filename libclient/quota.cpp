@@ -204,8 +204,9 @@ bool give_back(QuotaPermit& permit, std::uint64_t units) noexcept {
       tail_of(permit, units, counted ? QuotaReportKind::refund : QuotaReportKind::refund_late);
   const bool sent = send_quota(*permit.quota->client, FrameType::quota_report, tail, *permit.quota,
                                permit.key, nullptr, read_mono_ns() + kQuotaReportNs);
+  if (!counted && !sent) return false;  // they stay the caller's: it may try again
   permit.amount -= units;
-  return counted || sent;
+  return true;
 }
 
 // The queue of this host's rows is full: wait for room in it, a bounded time.
@@ -331,7 +332,6 @@ weir_status weir_quota_end(weir_quota_permit* permit, int32_t outcome, const cha
     return WEIR_E_INVALID;
   QuotaPermit& p = permit_of(*permit);
   if (p.magic != kQuotaPermitMagic) return WEIR_OK;
-  p.magic = 0;
   const KeepErrno keep;
   weir_client& client = *p.quota->client;
   const std::int64_t until_ns = read_mono_ns() + kQuotaReportNs;
@@ -341,16 +341,20 @@ weir_status weir_quota_end(weir_quota_permit* permit, int32_t outcome, const cha
   wait_for_room(client, until_ns);
   QuotaFrameTail tail = tail_of(p, p.gross, QuotaReportKind::consume);
   tail.reason_bytes = static_cast<std::uint16_t>(::strnlen(reason, WEIR_QUOTA_REASON_MAX));
-  const bool sent =
-      send_quota(client, FrameType::quota_report, tail, *p.quota, p.key, reason, until_ns);
-  const bool returned = outcome != WEIR_DONE_IGNORED || p.amount == 0 || give_back(p, p.amount);
-  if (sent) return returned ? WEIR_OK : WEIR_E_UNAVAILABLE;
-  const Attachment* at = client.current.load(std::memory_order_acquire);
-  if (at == nullptr || !at->quotas || client.link.load(kRelaxed) != Link::attached)
-    return WEIR_E_UNAVAILABLE;
-  if (p.slot < at->quotas.keys_max())
-    at->quotas.counter(p.slot).dropped_total.fetch_add(1, kRelaxed);
-  return WEIR_E_BUSY;
+  if (!send_quota(client, FrameType::quota_report, tail, *p.quota, p.key, reason, until_ns)) {
+    const Attachment* at = client.current.load(std::memory_order_acquire);
+    // Nobody has heard anything, and the call may be made again.
+    if (at == nullptr || !at->quotas || client.link.load(kRelaxed) != Link::attached)
+      return WEIR_E_UNAVAILABLE;
+    if (p.slot < at->quotas.keys_max())
+      at->quotas.counter(p.slot).dropped_total.fetch_add(1, kRelaxed);
+    p.magic = 0;
+    if (outcome == WEIR_DONE_IGNORED && p.amount != 0) (void)give_back(p, p.amount);
+    return WEIR_E_BUSY;
+  }
+  p.magic = 0;
+  if (outcome != WEIR_DONE_IGNORED || p.amount == 0 || give_back(p, p.amount)) return WEIR_OK;
+  return WEIR_E_UNAVAILABLE;
 }
 
 weir_status weir_quota_read(weir_quota* quota, const char* key, size_t key_bytes,

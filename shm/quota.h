@@ -141,10 +141,14 @@ inline std::uint64_t quota_take_some(A64& word, std::uint32_t generation,
   return 0;
 }
 
+// Steps of what must not fail for others that are only busy. Beyond it somebody writes the word
+// all the time, which no process of ours does.
+inline constexpr int kQuotaStepsMax = 4096;
+
 // False when the slot has another key by now. A sum beyond its field stays at its end.
 inline bool quota_add(A64& word, std::uint32_t generation, std::uint64_t n) noexcept {
   std::uint64_t before = word.load(std::memory_order_relaxed);
-  while (quota_is_of(before, generation)) {
+  for (int i = 0; i < kQuotaStepsMax && quota_is_of(before, generation); ++i) {
     const std::uint64_t room = kQuotaUnitMask - quota_value(before);
     if (word.compare_exchange_weak(before, before + std::min(n, room), std::memory_order_relaxed))
       return true;
@@ -155,7 +159,8 @@ inline bool quota_add(A64& word, std::uint32_t generation, std::uint64_t n) noex
 // Raises it to n. True when nothing was there before, so that somebody has to be told.
 inline bool quota_want(A64& word, std::uint32_t generation, std::uint64_t n) noexcept {
   std::uint64_t before = word.load(std::memory_order_relaxed);
-  while (quota_is_of(before, generation) && quota_value(before) < n) {
+  for (int i = 0; i < kQuotaStepsMax; ++i) {
+    if (!quota_is_of(before, generation) || quota_value(before) >= n) return false;
     if (word.compare_exchange_weak(before, quota_word(generation, n), std::memory_order_relaxed))
       return quota_value(before) == 0;
   }

@@ -59,6 +59,10 @@ void add_quota(CLI::App& app, QuotaOptions& options) {
   list->add_option("--after", options.after, "Where the page before ended")->type_name("CURSOR");
   list->add_flag("--lost", options.lost, "Only keys that have lost units");
   verb(*quota, options, "show", "A key, and who holds what of it");
+  auto* held = quota->add_subcommand("held", "What this host holds of keys, as its agent knows");
+  held->add_option("QUOTA", options.quota, "Only of this quota, and")->type_name("");
+  held->add_option("KEY", options.key, "this key")->type_name("");
+  held->add_option("--limit", options.limit, "At most so many (100)")->type_name("N");
   auto* create = verb(*quota, options, "create", "Make a key");
   auto* configure = verb(*quota, options, "configure", "Change what is said");
   for (auto* command : {create, configure})
@@ -102,6 +106,8 @@ void add_audit(CLI::App& app, QuotaOptions& options) {
 int run_quota(const CLI::App& command, const Context& context, const QuotaOptions& options,
               const Environment& environment) {
   if (command.get_name() == "audit") return cmd_audit(context, options, environment);
+  if (command.get_subcommands().front()->get_name() == "held")
+    return cmd_quota_held(context, options);
   return cmd_quota(context, command.get_subcommands().front()->get_name(), options, environment);
 }
 

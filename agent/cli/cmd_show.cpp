@@ -6,6 +6,7 @@
 #include "agent/cli/explain.h"
 #include "agent/cli/json.h"
 #include "agent/cli/limits.h"
+#include "agent/cli/quota.h"
 #include "agent/cli/resources.h"
 #include "agent/cli/table.h"
 
@@ -101,7 +102,9 @@ int cmd_show(const Context& context, const ShowOptions& options) {
   auto& list = *named.mutable_resources();
   for (int i = list.size(); i-- > 0;)
     if (list[i].name() != options.name) list.DeleteSubrange(i, 1);
-  if (limits->empty() && list.empty()) {
+  const auto quotas = fetch_quotas(context, options.name, "", 0);
+  if (!quotas) return context.fail(quotas.error());
+  if (limits->empty() && list.empty() && quotas->list().empty()) {
     const auto all = fetch_limits(context, options.domain, "");
     return context.fail(
         (everything->resources().empty() ? "no limit '" : "no limit or resource '") + options.name +
@@ -111,7 +114,12 @@ int cmd_show(const Context& context, const ShowOptions& options) {
     Json array = Json::array();
     for (const auto& limit : *limits)
       array.push_back(to_json(limit));
-    print_json(context, {{"limits", std::move(array)}, {"resources", resources_json(named)}});
+    Json keys = Json::array();
+    for (const auto& key : quotas->list())
+      keys.push_back(to_json(key));
+    print_json(context, {{"limits", std::move(array)},
+                         {"resources", resources_json(named)},
+                         {"quota_keys", std::move(keys)}});
     return kExitOk;
   }
   bool first = true;
@@ -126,6 +134,11 @@ int cmd_show(const Context& context, const ShowOptions& options) {
     if (!first) context.out << '\n';
     first = false;
     print_paragraphs(context, explain(context, resource, *everything));
+  }
+  if (!quotas->list().empty()) {
+    if (!first) context.out << '\n';
+    context.out << "Keys of the quota that are in use on this host:\n";
+    print_quota_keys(context, *quotas);
   }
   return kExitOk;
 }

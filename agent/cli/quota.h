@@ -7,6 +7,7 @@
 
 #include "agent/cli/api_client.h"
 #include "agent/cli/context.h"
+#include "agent/cli/json.h"
 
 namespace weir::cli {
 
@@ -35,6 +36,13 @@ struct QuotaOptions {
 // `verb` as it stands on the command line: list, show, create, ...
 int cmd_quota(const Context& context, const std::string& verb, const QuotaOptions& options,
               const Environment& environment);
+// What the agent of this host says; no token server is asked.
+int cmd_quota_held(const Context& context, const QuotaOptions& options);
+net::Result<v1::QuotasResponse> fetch_quotas(const Context& context, const std::string& quota,
+                                             const std::string& key, std::uint32_t keys_max);
+Json to_json(const v1::QuotaKeyStatus& key);
+void print_quota_keys(const Context& context, const v1::QuotasResponse& quotas);
+
 int cmd_audit(const Context& context, const QuotaOptions& options, const Environment& environment);
 
 }  // namespace weir::cli

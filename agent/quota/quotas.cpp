@@ -99,13 +99,12 @@ void Quotas::on_report(const QuotaCaller& caller, const shm::QuotaFrameTail& tai
   }
   const std::string joined = lease::quota_key(name, key);
   const auto slot = table_.find(joined);
-  if (kind == shm::QuotaReportKind::refund_late) {
-    // The key comes into use again, so that the server hears of it.
-    if (!slot) on_ask(name, key, 1);
-    if (const auto again = table_.find(joined); again && !keys_[*again].leaving) {
-      table_.add_refund(*again, tail.amount);
-      look(*again, now_ns);
+  if (kind == shm::QuotaReportKind::refund_late && !put_refund(joined, tail.amount, now_ns)) {
+    if (late_refunds_.size() >= kQuotaLateRefundsMax) {
+      ++counts_.refunds_lost_total;
+      return;
     }
+    late_refunds_.push_back({joined, tail.amount});
   }
   lease::QuotaEvent event;
   event.action = kind == shm::QuotaReportKind::consume ? lease::QuotaAction::consume
@@ -121,6 +120,25 @@ void Quotas::on_report(const QuotaCaller& caller, const shm::QuotaFrameTail& tai
       tail.generation == table_.generation(*slot))
     table_.kept_of(*slot).reported += tail.amount;
   (void)usage_.put(joined, std::move(event), now_ns);
+}
+
+// The key comes into use again, so that the server hears of it. False while there is no place.
+bool Quotas::put_refund(const std::string& joined, std::uint64_t units, std::int64_t now_ns) {
+  auto slot = table_.find(joined);
+  if (slot && keys_[*slot].leaving) return false;
+  if (!slot) {
+    slot = table_.take(joined);
+    if (!slot) {
+      make_room(now_ns);
+      return false;
+    }
+    keys_[*slot] = Key{};
+    keys_[*slot].used_ns = now_ns;
+    desk_.add_key(*slot, joined, now_ns);
+  }
+  table_.add_refund(*slot, units);
+  look(*slot, now_ns);
+  return true;
 }
 
 // The key that was not used for the longest time makes room.
@@ -146,6 +164,12 @@ void Quotas::look_all(std::int64_t now_ns) {
     if (touched) busy_until_ns_ = now_ns + lease::kSecond;
     look(slot, now_ns);
     if (table_.used(slot)) judge_idle(slot, now_ns);
+  }
+  for (std::size_t left = late_refunds_.size(); left-- > 0;) {
+    LateRefund refund = std::move(late_refunds_.front());
+    late_refunds_.pop_front();
+    if (!put_refund(refund.joined, refund.units, now_ns))
+      late_refunds_.push_back(std::move(refund));
   }
   table_.set_usage(usage_.rows(), kUsageRowsMax, usage_.full());
 }
@@ -197,7 +221,7 @@ void Quotas::drop(std::uint32_t slot, std::int64_t now_ns) {
 }
 
 // A row for what was consumed and no process will report.
-void Quotas::audit(std::uint32_t slot, std::int64_t now_ns) {
+void Quotas::audit(std::uint32_t slot, std::int64_t now_ns, bool last) {
   keys_[slot].audited_ns = now_ns;
   QuotaLedgerSlot& kept = table_.kept_of(slot);
   const std::uint64_t theirs = table_.attributed(slot) + kept.audited;
@@ -208,7 +232,7 @@ void Quotas::audit(std::uint32_t slot, std::int64_t now_ns) {
   event.amount = static_cast<Units>(kept.consumed - theirs);
   event.left = std::max<Units>(0, desk_.view(slot).remaining_at_server);
   event.at_wall_ms = clocks_.wall_ms();
-  if (usage_.full()) return;  // they add up
+  if (usage_.full() && !last) return;  // they add up
   if (!usage_.put(table_.joined(slot), std::move(event), now_ns)) return;
   kept.audited += kept.consumed - theirs;
 }
@@ -234,7 +258,7 @@ void Quotas::apply(std::int64_t now_ns) {
         desk_.drained(order.slot, static_cast<Units>(taken), now_ns);
       }
       if (order.gone) {
-        audit(order.slot, now_ns);
+        audit(order.slot, now_ns, true);
         table_.wake(order.slot);
         table_.free(order.slot);
         keys_[order.slot] = Key{};

@@ -6,6 +6,7 @@
 #pragma once
 
 #include <cstdint>
+#include <deque>
 #include <functional>
 #include <memory>
 #include <string>
@@ -30,6 +31,7 @@ inline constexpr std::int64_t kQuotaIdleCrowdedNs = 500'000'000;
 inline constexpr std::int64_t kQuotaReportLateNs = 600'000'000'000;
 inline constexpr std::int64_t kQuotaAuditNs = 1'000'000'000;
 inline constexpr std::size_t kQuotaAsksMax = 512;  // in one message
+inline constexpr std::size_t kQuotaLateRefundsMax = 10'000;
 
 class QuotaSpeaker {
  public:
@@ -55,10 +57,11 @@ struct QuotaCounts {
   std::uint64_t asks_total = 0;    // of processes, for units that were not there
   std::uint64_t grants_total = 0;  // chunks
   std::uint64_t granted_units = 0;
-  std::uint64_t returned_units = 0;  // taken out of words again
-  std::uint64_t refused_total = 0;   // answers without units
-  std::uint64_t crowded_total = 0;   // asks for which there was no slot
-  std::uint64_t bad_total = 0;       // asks whose texts are none
+  std::uint64_t returned_units = 0;      // taken out of words again
+  std::uint64_t refused_total = 0;       // answers without units
+  std::uint64_t crowded_total = 0;       // asks for which there was no slot
+  std::uint64_t bad_total = 0;           // asks whose texts are none
+  std::uint64_t refunds_lost_total = 0;  // of keys without a slot, and too many waited for one
 };
 
 struct QuotaKeyView {
@@ -98,6 +101,7 @@ class Quotas final : public QuotaDoor {
   const UsageQueue& usage() const { return usage_; }
   bool connected() const { return session_ != 0; }
   std::vector<QuotaKeyView> keys() const;
+  std::int64_t boot_ns() const { return clocks_.boot_ns(); }
 
  private:
   struct Key {
@@ -114,9 +118,17 @@ class Quotas final : public QuotaDoor {
   void drop(std::uint32_t slot, std::int64_t now_ns);
   void make_room(std::int64_t now_ns);
   void judge_idle(std::uint32_t slot, std::int64_t now_ns);
-  void audit(std::uint32_t slot, std::int64_t now_ns);
+  // `last`: the slot goes, and what finds no room in the queue is lost and counted.
+  void audit(std::uint32_t slot, std::int64_t now_ns, bool last = false);
+  bool put_refund(const std::string& joined, std::uint64_t units, std::int64_t now_ns);
   void answer(std::uint32_t slot, std::int64_t now_ns);
   std::uint64_t unreported(std::uint32_t slot);
+
+  // Units of a key that had lost its slot, until it has one again.
+  struct LateRefund {
+    std::string joined;
+    std::uint64_t units = 0;
+  };
 
   QuotasOptions options_;
   QuotaClocks clocks_;
@@ -125,6 +137,7 @@ class Quotas final : public QuotaDoor {
   UsageQueue usage_;
   lease::QuotaDesk desk_;
   std::vector<Key> keys_;
+  std::deque<LateRefund> late_refunds_;
   std::uint64_t session_ = 0;
   bool left_ = false;
   std::int64_t next_look_ns_ = 0;

@@ -178,14 +178,19 @@ std::uint64_t QuotaTable::level(std::uint32_t slot) {
   A64& word = place_.view.counter(slot).units;
   const std::uint32_t generation = slots_[slot].generation;
   std::uint64_t now = word.load(kRelaxed);
-  while (!quota_is_of(now, generation) || quota_value(now) > kept.expected) {
+  const auto forged = [&] {
+    return !quota_is_of(now, generation) || quota_value(now) > kept.expected;
+  };
+  for (int i = 0; i < kQuotaAttemptsMax && forged(); ++i) {
     // Nobody but this agent adds units. A word of no generation of ours has lost them.
     const std::uint64_t right = quota_is_of(now, generation) ? kept.expected : 0;
     ++forged_total_;
-    if (word.compare_exchange_strong(now, quota_word(generation, right))) {
+    if (word.compare_exchange_strong(now, quota_word(generation, right)))
       now = quota_word(generation, right);
-      break;
-    }
+  }
+  if (forged()) {  // somebody writes it all the time: its units are not worth a stand still
+    now = quota_word(generation, 0);
+    word.store(now, kRelaxed);
   }
   const std::uint64_t level = quota_value(now);
   kept.consumed += kept.expected - level;

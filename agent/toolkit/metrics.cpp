@@ -190,7 +190,7 @@ std::string render_toolkit_metrics(const Toolkits& toolkits) {
   add_classes(page, toolkits);
   add_domains(page, toolkits);
   add_levels(page, toolkits);
-  return page.empty() ? std::string() : to_text(page);
+  return page.empty() ? std::string() : weir::to_text(page);
 }
 
 }  // namespace weir::agent

@@ -13,7 +13,7 @@ using adaptive::BreakerState;
 
 namespace {
 
-constexpr std::uint64_t kNsPerMs = 1'000'000;
+constexpr std::uint64_t kNsOfMs = 1'000'000;
 // Longer than anybody forces anything; and a sum with a clock cannot overflow.
 constexpr std::uint64_t kForcedMsMax = 366ULL * 24 * 3600 * 1000;
 
@@ -35,7 +35,7 @@ const char* name_of(BreakerState state) {
 
 // Rounded up: what is not over has a time left.
 std::uint64_t ms_until(std::int64_t then_ns, std::int64_t now_ns) {
-  return then_ns > now_ns ? (static_cast<std::uint64_t>(then_ns - now_ns) + kNsPerMs - 1) / kNsPerMs
+  return then_ns > now_ns ? (static_cast<std::uint64_t>(then_ns - now_ns) + kNsOfMs - 1) / kNsOfMs
                           : 0;
 }
 
@@ -126,7 +126,7 @@ void fill_resource(const Resource& resource, std::int64_t now_ns, v1::ResourceSt
   out.set_line(config.line);
   out.set_in_flight(figures.in_flight);
   out.set_concurrency(config.concurrency.present ? config.concurrency.max : 0);
-  out.set_lease_ms(config.concurrency.lease_ns / kNsPerMs);
+  out.set_lease_ms(config.concurrency.lease_ns / kNsOfMs);
   fill_classes(resource, out);
   out.set_shed(std::string{to_text(config.shed.kind)});
   out.set_shedding(figures.shedding);
@@ -144,8 +144,8 @@ void fill_resource(const Resource& resource, std::int64_t now_ns, v1::ResourceSt
   out.set_baseline_ns(whole(figures.baseline_ns));
   fill_totals(resource, out);
   if (config.deadline.present) {
-    out.set_deadline_default_ms(config.deadline.default_ns / kNsPerMs);
-    out.set_deadline_max_ms(config.deadline.max_ns / kNsPerMs);
+    out.set_deadline_default_ms(config.deadline.default_ns / kNsOfMs);
+    out.set_deadline_max_ms(config.deadline.max_ns / kNsOfMs);
   }
   fill_load(load_of(resource), *out.mutable_load());
 }
@@ -196,11 +196,11 @@ void fill_degrade(const Toolkit& toolkit, const DegradeState& state, std::int64_
 
 std::string time_text(std::uint64_t for_ms) {
   return for_ms == 0 ? std::string(", until told otherwise or the agent ends")
-                     : ", for " + format_duration_ns(for_ms * kNsPerMs);
+                     : ", for " + format_duration_ns(for_ms * kNsOfMs);
 }
 
 std::int64_t until(std::uint64_t for_ms, std::int64_t now_ns) {
-  return for_ms == 0 ? 0 : now_ns + static_cast<std::int64_t>(for_ms * kNsPerMs);
+  return for_ms == 0 ? 0 : now_ns + static_cast<std::int64_t>(for_ms * kNsOfMs);
 }
 
 // Why it cannot be: what there is in its place helps more than a no.

@@ -104,7 +104,7 @@ _weir() {
   case $command in
     '') _weir_words 'status list show top clients take rules cluster quota audit breaker degrade load doctor bench version completion' ;;
     rules) _weir_words 'check apply diff' ;;
-    quota) ((positionals == 0)) && _weir_words 'list show create configure top-up reset suspend \
+    quota) ((positionals == 0)) && _weir_words 'list show held create configure top-up reset suspend \
       resume delete write-back' ;;
     check | apply | diff) ((positionals == 0)) && _weir_files ;;
     show)

@@ -84,7 +84,8 @@ WEIR_API weir_status weir_quota_settle(weir_quota_permit *permit, uint64_t cost,
 /* How the work went: WEIR_DONE_OK, WEIR_DONE_FAILED, or WEIR_DONE_IGNORED (it was not done: all
  * units go back). Writes a row of the audit log, with the reason (NULL: none; cut off after
  * WEIR_QUOTA_REASON_MAX bytes). When the rows of this host wait in a queue that is full, this waits
- * too, 100 ms at most, then drops the row and counts it. A second call does nothing. [setup]
+ * too, 100 ms at most, then drops the row and counts it. After WEIR_E_UNAVAILABLE (no agent) the
+ * call may be made again; after all others a second one does nothing. [setup]
  * WEIR_OK, WEIR_E_BUSY (dropped), WEIR_E_UNAVAILABLE, WEIR_E_INVALID. */
 WEIR_API weir_status weir_quota_end(weir_quota_permit *permit, int32_t outcome,
                                     const char *reason);

@@ -4,9 +4,11 @@
 
 #include <gtest/gtest.h>
 
-#include <cstdlib>
-#include <memory>
+#include <atomic>
 #include <set>
+#include <thread>
+
+#include "tests/unit/agent/quota_memory.h"
 
 namespace weir::agent {
 namespace {
@@ -15,38 +17,10 @@ using namespace weir::shm;
 
 constexpr std::uint64_t kEpoch = 77;
 
-class Memory {
- public:
-  explicit Memory(std::uint32_t keys)
-      : geometry_{keys, 0, 0},
-        rules_(make(geometry_.rules_bytes())),
-        counters_(make(geometry_.counters_bytes())),
-        ledger_(make(QuotaLedger::bytes(keys) / kPageBytes * kPageBytes + kPageBytes)) {
-    place().ledger.format(1);
-  }
-  QuotaPlace place() const {
-    return {QuotaView(rules_.get(), counters_.get(), geometry_, 99), rules_.get(),
-            QuotaLedger(ledger_.get(), geometry_.keys_max)};
-  }
-
- private:
-  struct Free {
-    void operator()(std::byte* memory) const { std::free(memory); }
-  };
-  using Bytes = std::unique_ptr<std::byte, Free>;
-  static Bytes make(std::size_t bytes) {
-    Bytes made(static_cast<std::byte*>(std::aligned_alloc(kPageBytes, bytes)));
-    std::memset(made.get(), 0, bytes);
-    return made;
-  }
-  QuotaGeometry geometry_;
-  Bytes rules_, counters_, ledger_;
-};
-
 std::string joined(const std::string& key) { return lease::quota_key("calls", key); }
 
 // As a process finds it.
-std::optional<QuotaFound> look(const Memory& memory, const std::string& key) {
+std::optional<QuotaFound> look(const QuotaMemory& memory, const std::string& key) {
   const QuotaName name("calls");
   const QuotaView view = memory.place().view;
   QuotaFound found;
@@ -55,7 +29,7 @@ std::optional<QuotaFound> look(const Memory& memory, const std::string& key) {
   return found;
 }
 
-QuotaTake take(const Memory& memory, const QuotaFound& found, std::uint64_t units) {
+QuotaTake take(const QuotaMemory& memory, const QuotaFound& found, std::uint64_t units) {
   std::uint64_t level = 0;
   return quota_take(memory.place().view.counter(found.slot).units, found.generation, units, level);
 }
@@ -71,7 +45,7 @@ lease::QuotaKept kept_with(const std::string& key, lease::Units granted) {
 
 // A caller that was stopped between its look and its step must not pay with another key's units.
 TEST(QuotaTable, ACallerThatComesLateTakesNothingOfTheNextKey) {
-  const Memory memory(1);
+  const QuotaMemory memory(1);
   QuotaTable table(memory.place(), kEpoch);
   const auto slot = table.take(joined("first"));
   ASSERT_TRUE(slot);
@@ -94,7 +68,7 @@ TEST(QuotaTable, ACallerThatComesLateTakesNothingOfTheNextKey) {
 }
 
 TEST(QuotaTable, UnitsThatNobodyPutInAreTakenOut) {
-  const Memory memory(4);
+  const QuotaMemory memory(4);
   QuotaTable table(memory.place(), kEpoch);
   const auto slot = table.take(joined("k"));
   ASSERT_TRUE(slot);
@@ -112,8 +86,36 @@ TEST(QuotaTable, UnitsThatNobodyPutInAreTakenOut) {
   EXPECT_EQ(table.kept_of(*slot).consumed, 5U);
 }
 
+// The agent has one thread: a process that writes all the time must not keep it.
+TEST(QuotaTable, AWordThatIsWrittenAllTheTimeStopsNobody) {
+  const QuotaMemory memory(1);
+  QuotaTable table(memory.place(), kEpoch);
+  const auto slot = table.take(joined("k"));
+  ASSERT_TRUE(slot);
+  QuotaCounter& counter = memory.place().view.counter(*slot);
+  std::atomic<bool> done{false};
+  std::thread hostile([&] {
+    for (std::uint64_t i = 0; !done; ++i) {
+      counter.units.store(i * 0x9e3779b97f4a7c15U);
+      counter.refunded.fetch_add(1);
+      counter.wanted.store(quota_word(table.generation(*slot), i % 2));
+    }
+  });
+
+  for (int i = 0; i < 20'000; ++i) {
+    table.add(*slot, 1);
+    table.add_refund(*slot, 1);
+    table.want(*slot, 5);
+    EXPECT_LE(table.level(*slot), static_cast<std::uint64_t>(i) + 1);
+  }
+  done = true;
+  hostile.join();
+
+  EXPECT_LE(table.kept_of(*slot).consumed, 20'000U);
+}
+
 TEST(QuotaTable, AnAgentThatFollowsFindsWhatIsLeft) {
-  const Memory memory(4);
+  const QuotaMemory memory(4);
   std::uint32_t slot = 0;
   {
     QuotaTable table(memory.place(), kEpoch);
@@ -138,7 +140,7 @@ TEST(QuotaTable, AnAgentThatFollowsFindsWhatIsLeft) {
 
 // Its chunks are booked lost by the server: not a unit of them may be spent.
 TEST(QuotaTable, AnAgentOfAnotherIdentityLeavesNothingToSpend) {
-  const Memory memory(4);
+  const QuotaMemory memory(4);
   {
     QuotaTable table(memory.place(), kEpoch);
     const std::uint32_t slot = *table.take(joined("k"));
@@ -156,7 +158,7 @@ TEST(QuotaTable, AnAgentOfAnotherIdentityLeavesNothingToSpend) {
 }
 
 TEST(QuotaTable, KeysAreFoundHoweverOftenSlotsWereUsed) {
-  const Memory memory(64);
+  const QuotaMemory memory(64);
   QuotaTable table(memory.place(), kEpoch);
   std::deque<std::string> keys;
   for (int i = 0; i < 5'000; ++i) {

@@ -93,6 +93,7 @@ struct Answers {
   std::vector<v1::ClientStatus> clients;
   v1::ApplyResponse apply;
   v1::ResourcesResponse resources;
+  v1::QuotasResponse quotas;
   std::string force_text;
   std::string error;
 };
@@ -166,6 +167,12 @@ class FakeAgent {
       auto& list = *response.mutable_resources()->mutable_resources();
       for (int i = list.size(); !request.resources().name().empty() && i-- > 0;)
         if (list[i].name() != request.resources().name()) list.DeleteSubrange(i, 1);
+    }
+    if (request.has_quotas()) {
+      *response.mutable_quotas() = answers_.quotas;
+      auto& list = *response.mutable_quotas()->mutable_list();
+      for (int i = list.size(); !request.quotas().quota().empty() && i-- > 0;)
+        if (list[i].quota() != request.quotas().quota()) list.DeleteSubrange(i, 1);
     }
     if (request.has_force_breaker() || request.has_force_level())
       response.mutable_force()->set_text(answers_.force_text);
