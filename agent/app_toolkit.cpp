@@ -7,6 +7,7 @@
 #include "agent/quota/report.h"
 #include "agent/toolkit/metrics.h"
 #include "agent/toolkit/report.h"
+#include "agent/upstream/permit_report.h"
 #include "daemon/log/printable.h"
 #include "shm/clock.h"
 
@@ -19,7 +20,7 @@ std::string App::toolkit_metrics() const {
   for (const ServedDomain& served : domains_)
     if (served.domain->toolkit() != nullptr)
       toolkits.emplace_back(served.domain->name(), served.domain->toolkit());
-  return render_toolkit_metrics(toolkits);
+  return render_toolkit_metrics(toolkits) + (cluster_ ? render_share_metrics(*cluster_) : "");
 }
 
 std::string App::quota_metrics() const {
@@ -39,6 +40,7 @@ void App::fill_resources(const v1::ResourcesRequest& request,
   for (const ServedDomain& served : domains_)
     if (request.domain().empty() || request.domain() == served.domain->name())
       agent::fill_resources(*served.domain, request.name(), read_mono_ns(), resources);
+  if (cluster_) fill_shares(*cluster_, resources);
   fill_host_load(resources);
 }
 

@@ -193,9 +193,12 @@ weir_status enter_slow(weir_resource& resource, std::uint32_t lane, const Room& 
   if (!place_of(resource, crowd).has_cell || (own && !place_of(resource, held).has_cell))
     (void)take_cell(resource, own ? lane : kCrowd);
   if (const Place place = place_of(resource, held); own && place.has_cell) {
-    if (!enter_lane(resource, place, held, room)) return WEIR_DENY_FULL;
-    entry = {&resource, place.binding, 0};
-    return WEIR_ALLOW;
+    if (enter_lane(resource, place, held, room)) {
+      entry = {&resource, place.binding, 0};
+      return WEIR_ALLOW;
+    }
+    // That the handle has moved meanwhile says nothing of the room at its new place.
+    if (!moved(resource, place)) return WEIR_DENY_FULL;
   }
   const CrowdMove move(resource);
   const Place place = place_of(resource, crowd);

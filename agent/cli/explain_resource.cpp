@@ -22,6 +22,23 @@ Paragraph concurrency(const Context& context, const v1::ResourceStatus& r) {
   return {"In flight", std::move(text), full ? Style::bad : Style::plain};
 }
 
+// "Of 100 permits of the cluster this host has 34, leased from the server, ..."
+Paragraph share_words(const v1::PermitShare& share) {
+  const std::string all = format_exact(share.max());
+  if (share.fallback())
+    return {"Share",
+            "no word from the token server: by the fallback this host has " +
+                format_exact(share.permits()) + " of the cluster's " + all + " permits",
+            Style::bad};
+  std::string text = format_exact(share.permits()) + " of the cluster's " + all +
+                     " permits; this host wants " + format_exact(share.wanted());
+  if (share.hosts() != 0) text += ", one of " + std::to_string(share.hosts()) + " that use it";
+  text += share.leased() ? "; leased, and good for " + time_of_ms(share.left_ms()) +
+                               " without another word of the server"
+                         : "; not leased yet";
+  return {"Share", text, share.leased() ? Style::plain : Style::warn};
+}
+
 void add_tenants(const Context& context, const v1::ResourceStatus& r,
                  const v1::ResourcesResponse& all, std::vector<Paragraph>& paragraphs) {
   std::string text;
@@ -103,6 +120,7 @@ std::vector<Paragraph> explain(const Context& context, const v1::ResourceStatus&
   if (r.domain() != "default") paragraphs.push_back({"Domain", context.escaped(r.domain())});
   if (!r.description().empty()) paragraphs.push_back({"About", context.escaped(r.description())});
   paragraphs.push_back(concurrency(context, r));
+  if (r.has_share()) paragraphs.push_back(share_words(r.share()));
   add_tenants(context, r, all, paragraphs);
   paragraphs.push_back(traffic(r));
   if (!r.shed().empty() && r.shed() != "off") paragraphs.push_back(shedding(context, r));

@@ -137,6 +137,18 @@ Json to_json(const v1::LoadStatus& load) {
           {"utilization", or_null(load.has_utilization(), load.utilization())}};
 }
 
+namespace {
+
+Json share_json(const v1::ResourceStatus& r) {
+  if (!r.has_share()) return nullptr;
+  const v1::PermitShare& share = r.share();
+  return {{"max", share.max()},        {"permits", share.permits()}, {"wanted", share.wanted()},
+          {"hosts", share.hosts()},    {"leased", share.leased()},   {"fallback", share.fallback()},
+          {"left_ms", share.left_ms()}};
+}
+
+}  // namespace
+
 Json to_json(const v1::ResourceStatus& r) {
   Json classes = Json::array();
   for (const auto& each : r.classes())
@@ -160,6 +172,7 @@ Json to_json(const v1::ResourceStatus& r) {
           {"tenant_of", or_null(!r.tenant_of().empty(), r.tenant_of())},
           {"line", r.line()},
           {"in_flight", r.in_flight()},
+          {"share", share_json(r)},
           {"concurrency", or_null(r.concurrency() != 0, r.concurrency())},
           {"lease_ms", or_null(r.lease_ms() != 0, r.lease_ms())},
           {"classes", std::move(classes)},

@@ -50,6 +50,7 @@ class Permits {
   void on_grants(const lease::PermitGrants& grants, std::int64_t heard_ns);
   void on_closed(std::int64_t heard_ns);
 
+  std::int64_t boot_ns() const { return boot_ns_(); }
   std::optional<lease::PermitView> view_of(std::string_view name) const {
     return desk_.view(name, boot_ns_());
   }

@@ -17,11 +17,11 @@ ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)
 SHM = ["shm/view.cpp", "shm/segment.cpp"]
 MINTER = ["agent/mint/minter.cpp", "agent/mint/leased.cpp"] + SHM
 TOOLKIT = ["shm/toolkit.cpp", "shm/toolkit_reap.cpp", "adaptive/breaker.cpp", "adaptive/in_flight.cpp"] + SHM
-CLIENT = ["libclient/" + name + ".cpp" for name in (
-    "acquire", "refuse", "resolve", "attach", "estimate", "wait", "client", "toolkit_bind", "toolkit_call",
-    "toolkit_enter", "toolkit_guard", "toolkit_load", "toolkit_shed")] + TOOLKIT + [
-        "adaptive/" + name + ".cpp" for name in (
-            "deadline", "feedback", "retry")]
+def sources(folder):
+    return sorted(f"{folder}/{name}" for name in os.listdir(os.path.join(ROOT, folder)) if name.endswith(".cpp"))
+
+
+CLIENT = sources("libclient") + sources("shm") + sources("adaptive")
 SHEDDER = ["adaptive/shedder.cpp", "adaptive/shed_classes.cpp"]
 SUITES = {
     "mint": ["tests/unit/shm/mint_test.cpp"],
@@ -35,6 +35,9 @@ SUITES = {
     "breaker": ["tests/unit/adaptive/breaker_test.cpp", "adaptive/breaker.cpp", "adaptive/breaker_counts.cpp"],
     "reap": ["tests/unit/shm/toolkit_test.cpp"] + TOOLKIT,
     "enter": ["tests/unit/client/toolkit_enter_test.cpp"] + CLIENT,
+    "room": ["tests/unit/client/toolkit_room_test.cpp"],
+    "quota_table": ["tests/unit/agent/quota_table_test.cpp", "agent/quota/table.cpp"] + [
+        "lease/" + name + ".cpp" for name in ("names", "quota", "quota_desk", "quota_desk_talk")] + ["shm/quota.cpp"] + SHM,
     "guard": ["tests/unit/client/toolkit_guard_test.cpp"] + CLIENT,
     "shedder": ["tests/unit/adaptive/shedder_test.cpp", "tests/unit/adaptive/shedder_hostile_test.cpp",
                 "tests/unit/adaptive/shed_classes_test.cpp"] + SHEDDER,
@@ -129,8 +132,16 @@ MUTANTS = [
     ("a_moving_holder_is_hung", "shm/toolkit_reap.cpp", "if (stripe != seen_ || ", "if (", "reap"),
     ("the_dead_leave_the_total", "shm/toolkit_reap.cpp", "    recount(view, i, now_mono_ns);\n  }\n  reaped.permits",
      "  }\n  reaped.permits", "reap"),
-    ("a_total_without_bound", "libclient/toolkit_enter.cpp", "while (seen < room)", "while (room != -1)", "enter"),
-    ("no_reserve", "libclient/toolkit_enter.cpp", "reserve < limit ? limit - reserve : 0", "limit", "enter"),
+    ("a_total_without_bound", "libclient/room.h",
+     "  while (seen < most) {\n"
+     "    if (!total.compare_exchange_weak(seen, seen + 1, std::memory_order_seq_cst, kRelaxed)) continue;\n"
+     "    if (seen < room.look(std::memory_order_seq_cst)) [[likely]]\n",
+     "  while (most != -1) {\n"
+     "    if (!total.compare_exchange_weak(seen, seen + 1, std::memory_order_seq_cst, kRelaxed)) continue;\n",
+     "enter"),
+    ("no_second_look_at_the_limit", "libclient/room.h", "if (seen < room.look(std::memory_order_seq_cst)) [[likely]]\n",
+     "if (seen >= 0)\n", "room"),
+    ("no_reserve", "libclient/room.h", "reserve < limit ? limit - reserve : 0", "limit", "enter"),
     ("permits_stay_behind", "libclient/toolkit_bind.cpp", "permits = permits_of(resource, ended);", "permits = 0;",
      "enter"),
     ("carried_permits_without_end", "libclient/toolkit_enter.cpp",
@@ -173,6 +184,13 @@ MUTANTS = [
     ("a_clock_set_back_stands_still", "adaptive/units.h", "if (now_ns > last_ns_ || last_ns_ - now_ns > kTrembleNs)",
      "if (now_ns > last_ns_)", "shedder"),
     ("a_dead_agent_sheds_for_ever", "libclient/toolkit_shed.cpp", " &&\n        !agent_gone(*resource)) {", ") {", "decide"),
+    # Quotas: units of a key are taken, and given back, under that key alone, and nobody makes any.
+    ("the_next_key_pays", "shm/quota.h", "    if (!quota_is_of(before, generation)) [[unlikely]]\n      return QuotaTake::moved;\n",
+     "", "quota_table"),
+    ("the_next_key_is_paid", "shm/quota.h", "i < kQuotaStepsMax && quota_is_of(before, generation); ++i", "i < kQuotaStepsMax; ++i",
+     "quota_table"),
+    ("forged_units_stay", "agent/quota/table.cpp", "const std::uint64_t right = quota_is_of(now, generation) ? kept.expected : 0;",
+     "const std::uint64_t right = quota_is_of(now, generation) ? quota_value(now) : 0; kept.expected = right;", "quota_table"),
     ("the_dead_hold_the_queue_up", "agent/mint/minter.cpp", "    limit.waiters.forget_client(client);\n", "", "waiters"),
 ]
 

@@ -191,6 +191,12 @@ std::optional<v1::LimitStatus> Agent::limit(const std::string& name) const {
   return answer.limits().limits(0);
 }
 
+v1::ResourcesResponse Agent::resources() const {
+  v1::AdminRequest request;
+  request.mutable_resources();
+  return ask(request).resources();
+}
+
 std::uint32_t Agent::clients() const {
   v1::AdminRequest request;
   request.mutable_clients();

@@ -160,6 +160,17 @@ TEST_F(ClusterPermits, NeverMoreHeldThanTheLimitWhoeverIsKilled) {
   ASSERT_TRUE(eventually([&] { return board->worst.load() == kMax; })) << "all of it is used";
   EXPECT_TRUE(all_enter(100));
 
+  EXPECT_TRUE(eventually([&] {
+    std::uint64_t sum = 0;
+    for (const auto& agent : agents) {
+      const v1::ResourcesResponse shown = agent->resources();
+      if (shown.resources_size() == 0 || !shown.resources(0).share().leased()) return false;
+      EXPECT_EQ(shown.resources(0).share().max(), static_cast<std::uint64_t>(kMax));
+      sum += shown.resources(0).share().permits();
+    }
+    return sum >= kMax / 2 && sum <= kMax;
+  })) << "each host shows its share";
+
   for (std::size_t i = 0; i < kHosts; ++i) {
     kill9(i);
     EXPECT_TRUE(all_enter(10)) << "its permits come back";

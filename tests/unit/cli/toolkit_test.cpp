@@ -114,6 +114,29 @@ TEST(Resources, ShowExplainsWhatProtectsOneAndWhyItRefuses) {
   EXPECT_THAT(ran.out, Not(HasSubstr("\x1b[2J")));
 }
 
+TEST(Resources, ShowSaysWhatTheHostHasOfTheClusters) {
+  Answers answers = with_resources();
+  v1::PermitShare& share = *answers.resources.mutable_resources(0)->mutable_share();
+  share.set_max(600);
+  share.set_permits(200);
+  share.set_wanted(250);
+  share.set_hosts(3);
+  share.set_leased(true);
+  share.set_left_ms(4'000);
+  FakeAgent agent{std::move(answers)};
+
+  const Ran ran = run(agent.dir(), {"show", "orders"});
+  const Ran body = run(agent.dir(), {"show", "orders", "-o", "json"});
+
+  EXPECT_EQ(ran.exit_code, 0) << ran.err;
+  EXPECT_THAT(ran.out, HasSubstr("200 of the cluster's 600 permits; this host wants 250"));
+  EXPECT_THAT(ran.out, HasSubstr("of 3 that use it"));
+  ASSERT_EQ(body.exit_code, 0) << body.err;
+  const json shown = json::parse(body.out)["resources"][0]["share"];
+  EXPECT_EQ(shown["permits"], 200);
+  EXPECT_EQ(shown["left_ms"], 4'000);
+}
+
 TEST(Resources, ShowOfNeitherSaysSo) {
   FakeAgent agent{with_resources()};
 
@@ -161,8 +184,8 @@ TEST(Resources, JsonKeysAreStable) {
                         "domain", "expired_total", "failed_per_s", "failed_total", "forged_total",
                         "full_total", "in_flight", "lease_ms", "line", "load", "name",
                         "reaped_total", "refused_per_s", "response_ns", "response_p50_ns",
-                        "response_p99_ns", "retries_left", "shed", "shed_limit", "shed_share",
-                        "shed_total", "shedding", "slow_total", "succeeded_per_s",
+                        "response_p99_ns", "retries_left", "share", "shed", "shed_limit",
+                        "shed_share", "shed_total", "shedding", "slow_total", "succeeded_per_s",
                         "succeeded_total", "tenant_of", "throttled_total", "uncounted_total"));
   EXPECT_EQ(answer["resources"][0]["breaker"]["state"], "open");
   EXPECT_EQ(answer["resources"][0]["response_p99_ns"], nullptr);
