@@ -49,6 +49,7 @@ void PermitBook::set_learning(bool learning, TimeNs now_ns) {
 // ------------------------------------------------------------------ hosts
 
 void PermitBook::join(const Identity& identity, SessionId session, bool speaks, TimeNs now_ns) {
+  if (hosts_.size() >= options_.hosts_max && !hosts_.contains(identity)) return;
   Host& host = hosts_[identity];
   host.session = session;
   host.seq = 0;
@@ -71,8 +72,8 @@ void PermitBook::leave(const Identity& identity, SessionId session, TimeNs now_n
     resources_.find(name)->second.unfair = true;
     holds = holds || row.bound != 0;
   }
-  // One that has said nothing yet may hold something.
-  if (!holds && found->second.reported_ns >= 0) drop(found);
+  // One that has said nothing yet may hold something, unless it knows nothing of permits.
+  if (!holds && (found->second.reported_ns >= 0 || !found->second.speaks)) drop(found);
   (void)now_ns;
 }
 

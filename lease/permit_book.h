@@ -28,6 +28,9 @@ struct PermitRule {
 struct PermitBookOptions {
   TimeNs ttl_ns = 10 * kSecond;
   TimeNs forget_ns = kPermitForgetNs;
+  // Those that are lost are remembered for a while: whoever says hello under ever new names must
+  // not fill the memory. Beyond it a new host gets nothing and goes by its fallback.
+  std::size_t hosts_max = 200'000;
 
   // Each takes out one rule, so that the tests can show what it is worth.
   struct Mutants {
