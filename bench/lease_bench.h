@@ -34,4 +34,8 @@ std::optional<LeaseRow> measure_lease_book(bool quick);
 // Empty, with a message on stderr, when it could not be measured.
 std::vector<LeaseRow> measure_lease_agent(bool quick);
 
+// A call for a unit of a warm key, against one of a plain limit, in one process. Empty, with a
+// message on stderr, when it could not be measured.
+std::vector<LeaseRow> measure_quota_admit(bool quick);
+
 }  // namespace weir::bench

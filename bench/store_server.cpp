@@ -1,23 +1,19 @@
 // Chunks granted a second by the real weir-server, over 64 real connections. The host on each asks
 // for the next chunk of its keys, in one message, as soon as it has the last ones, which it returns
 // as spent; but no oftener than a server lets one connection speak.
-#include <arpa/inet.h>
-#include <netinet/in.h>
 #include <netinet/tcp.h>
-#include <signal.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include <chrono>
 #include <cstdio>
 #include <filesystem>
-#include <fstream>
 #include <string>
 #include <thread>
 #include <vector>
 
+#include "bench/server_process.h"
 #include "bench/store_bench.h"
 #include "net/frame.h"
 #include "net/lease_wire.h"
@@ -35,58 +31,6 @@ std::int64_t now_ns() {
              std::chrono::steady_clock::now().time_since_epoch())
       .count();
 }
-
-sockaddr_in loopback(std::uint16_t port) {
-  sockaddr_in address{};
-  address.sin_family = AF_INET;
-  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-  address.sin_port = htons(port);
-  return address;
-}
-
-std::uint16_t free_port() {
-  const int fd = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-  sockaddr_in address = loopback(0);
-  socklen_t bytes = sizeof(address);
-  (void)::bind(fd, reinterpret_cast<sockaddr*>(&address), bytes);
-  (void)::getsockname(fd, reinterpret_cast<sockaddr*>(&address), &bytes);
-  ::close(fd);
-  return ntohs(address.sin_port);
-}
-
-// weir-server beside this program, with its store in that directory.
-class ServerProcess {
- public:
-  explicit ServerProcess(const std::string& directory) : port_(free_port()) {
-    const std::string file = directory + "/server.yaml";
-    std::ofstream(file) << "version: 1\nlisten: 127.0.0.1:" << port_
-                        << "\nhttp: off\ninsecure: true\nstate_dir: "
-                        << std::filesystem::absolute(directory).lexically_normal().string()
-                        << "/state\nstore: {unsafe: true}\n"  // for a --dir in memory; it is told
-                        << "namespaces:\n  bench:\n    guard: 10M\n    limits: []\n    quotas:\n"
-                           "      - {name: calls, total: 1000000000000, keys: any}\n";
-    std::filesystem::create_directories(directory + "/state");
-    const std::string program =
-        (std::filesystem::read_symlink("/proc/self/exe").parent_path() / "weir-server").string();
-    pid_ = ::fork();
-    if (pid_ != 0) return;
-    ::execl(program.c_str(), program.c_str(), "--config", file.c_str(), "--log-level", "error",
-            static_cast<char*>(nullptr));
-    ::_exit(127);
-  }
-  ~ServerProcess() {
-    ::kill(pid_, SIGTERM);
-    ::waitpid(pid_, nullptr, 0);
-  }
-  ServerProcess(const ServerProcess&) = delete;
-  ServerProcess& operator=(const ServerProcess&) = delete;
-  std::uint16_t port() const { return port_; }
-  bool running() const { return ::waitpid(pid_, nullptr, WNOHANG) == 0; }
-
- private:
-  std::uint16_t port_;
-  pid_t pid_ = -1;
-};
 
 struct Key {
   std::string name;
@@ -218,7 +162,7 @@ struct Shape {
 double grants_per_s(const std::string& directory, const Shape& shape, double seconds,
                     std::string& note) {
   std::filesystem::create_directories(directory);
-  const ServerProcess server(directory);
+  const ServerProcess server(directory, "      - {name: calls, total: 1000000000000, keys: any}\n");
   std::vector<Host> hosts(kConnections);
   const int epoll = ::epoll_create1(EPOLL_CLOEXEC);
   bool good = true;

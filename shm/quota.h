@@ -145,7 +145,8 @@ inline std::uint64_t quota_take_some(A64& word, std::uint32_t generation,
 // all the time, which no process of ours does.
 inline constexpr int kQuotaStepsMax = 4096;
 
-// False when the slot has another key by now. A sum beyond its field stays at its end.
+// False when the slot has another key by now, or after kQuotaStepsMax. A sum beyond its field stays
+// at its end.
 inline bool quota_add(A64& word, std::uint32_t generation, std::uint64_t n) noexcept {
   std::uint64_t before = word.load(std::memory_order_relaxed);
   for (int i = 0; i < kQuotaStepsMax && quota_is_of(before, generation); ++i) {

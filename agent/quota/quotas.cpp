@@ -136,9 +136,9 @@ bool Quotas::put_refund(const std::string& joined, std::uint64_t units, std::int
     keys_[*slot].used_ns = now_ns;
     desk_.add_key(*slot, joined, now_ns);
   }
-  table_.add_refund(*slot, units);
+  const bool counted = table_.add_refund(*slot, units);
   look(*slot, now_ns);
-  return true;
+  return counted;
 }
 
 // The key that was not used for the longest time makes room.

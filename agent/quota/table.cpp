@@ -227,8 +227,8 @@ std::uint64_t QuotaTable::refunded(std::uint32_t slot) const {
   return all > s.refund_base ? all - s.refund_base : 0;
 }
 
-void QuotaTable::add_refund(std::uint32_t slot, std::uint64_t units) {
-  (void)quota_add(place_.view.counter(slot).refunded, slots_[slot].generation, units);
+bool QuotaTable::add_refund(std::uint32_t slot, std::uint64_t units) {
+  return quota_add(place_.view.counter(slot).refunded, slots_[slot].generation, units);
 }
 
 void QuotaTable::note_refund_seen(std::uint32_t slot, std::uint64_t refunded) {

@@ -46,8 +46,9 @@ class QuotaTable {
   void add(std::uint32_t slot, std::uint64_t units);
   std::uint64_t drain(std::uint32_t slot);
   std::uint64_t refunded(std::uint32_t slot) const;  // since the key was added or restored
-  // Counts a refund for units of a key that had lost its slot meanwhile.
-  void add_refund(std::uint32_t slot, std::uint64_t units);
+  // Counts a refund for units of a key that had lost its slot meanwhile. False: the word is written
+  // all the time, and nothing was counted.
+  bool add_refund(std::uint32_t slot, std::uint64_t units);
   void note_refund_seen(std::uint32_t slot, std::uint64_t refunded);
   std::uint64_t wanted(std::uint32_t slot) const;
   void want(std::uint32_t slot, std::uint64_t units);
