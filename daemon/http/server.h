@@ -67,7 +67,7 @@ class HttpServer {
   // Closes the listener and all connections, answered or not.
   void stop() noexcept;
 
-  bool secure() const noexcept;                // speaks TLS
+  bool secure() const noexcept;               // speaks TLS
   std::uint16_t bound_port() const noexcept;  // 0 before start()
   std::string bound_address() const;          // "127.0.0.1:9464", "[::1]:9464"
   HttpStats stats() const noexcept;
