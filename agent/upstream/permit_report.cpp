@@ -16,8 +16,8 @@ bool share_of(const Cluster& cluster, const PermitLimit& limit, v1::PermitShare&
   const auto view = cluster.permits().view_of(limit.name);
   if (!view) return false;
   out.set_max(limit.max);
-  out.set_permits(view->cap);
-  out.set_wanted(view->want);
+  out.set_permits(static_cast<std::uint64_t>(view->cap));
+  out.set_wanted(static_cast<std::uint64_t>(view->want));
   out.set_hosts(view->hosts);
   out.set_leased(view->leased);
   out.set_fallback(view->fallback);

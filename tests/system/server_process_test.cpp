@@ -183,7 +183,8 @@ TEST_F(ServerProcess, Kill9LosesNothingThatWasSaid) {
   for (int round = 0; round < 10; ++round) {
     Process server = start();
     ASSERT_TRUE(server.running());
-    RawAgent agent(io, address_, "web-" + std::to_string(round), 100 + round);
+    RawAgent agent(io, address_, "web-" + std::to_string(round),
+                   100U + static_cast<unsigned>(round));
     const auto welcome = agent.greet();
     ASSERT_TRUE(welcome) << log();
     EXPECT_GT(welcome->epoch(), epoch);

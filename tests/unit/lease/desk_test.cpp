@@ -261,7 +261,7 @@ TEST(Demand, AJumpIsFollowedWithinOneWindow) {
   std::uint64_t total = 0;
   TimeNs now = kStart;
   for (int i = 0; i < 300; ++i, now += 10 * kMs)
-    demand.sample(total += i % 2, now);
+    demand.sample(total += static_cast<std::uint64_t>(i % 2), now);
   for (int i = 0; i < 52; ++i, now += 10 * kMs)
     demand.sample(total += 4, now);
   EXPECT_NEAR(static_cast<double>(demand.rate()) / 1e6, 400, 20);
