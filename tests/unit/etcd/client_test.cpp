@@ -52,7 +52,7 @@ class EtcdClientTest : public testing::Test {
       answer = Answer{status, response};
     });
     EXPECT_TRUE(run_until([&] { return answer.has_value(); }));
-    return answer.value_or(Answer{});
+    return answer ? *answer : Answer();
   }
   // Not sent twice by the client: a member that died tells nothing about what was done.
   Answer txn_until_ok(Client& client, const rpc::TxnRequest& request) {
