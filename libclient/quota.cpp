@@ -79,8 +79,9 @@ void fill(weir_quota_permit& to, weir_quota& quota, const Look& look, const char
   look.at = quota.client->current.load(std::memory_order_acquire);
   if (look.at == nullptr || !look.at->quotas) return QuotaTake::moved;
   const QuotaView& view = look.at->quotas;
-  look.hash = view.hash(quota.quota, key, key_bytes);
-  look.here = view.find(quota.quota, key, key_bytes, look.hash, look.found);
+  const QuotaText text(key, key_bytes);
+  look.hash = view.hash(quota.quota, text);
+  look.here = view.find(quota.quota, text, look.hash, look.found);
   if (!look.here) return QuotaTake::moved;
   return quota_take(view.counter(look.found.slot).units, look.found.generation, n, look.level);
 }
@@ -151,7 +152,7 @@ weir_status acquire_slow(weir_quota& quota, const char* key, std::size_t key_byt
     std::uint64_t hash = 0;
     std::uint32_t seen = 0;
     if (quotas) {
-      hash = at->quotas.hash(quota.quota, key, key_bytes);
+      hash = at->quotas.hash(quota.quota, QuotaText(key, key_bytes));
       seen = at->quotas.event(hash).load(std::memory_order_acquire);
     }
     Look look;

@@ -113,7 +113,8 @@ enum class QuotaTake : std::uint32_t { ok, dry, moved };
 inline constexpr int kQuotaAttemptsMax = 64;
 
 // Takes n units, or nothing. `level` is what was there.
-[[gnu::always_inline]] inline QuotaTake quota_take(A64& word, std::uint32_t generation,
+template <class Word>
+[[gnu::always_inline]] inline QuotaTake quota_take(Word& word, std::uint32_t generation,
                                                    std::uint64_t n, std::uint64_t& level) noexcept {
   // relaxed: the word itself is all that is decided here.
   std::uint64_t before = word.load(std::memory_order_relaxed);
@@ -130,8 +131,8 @@ inline constexpr int kQuotaAttemptsMax = 64;
 }
 
 // As much as there is, up to n.
-inline std::uint64_t quota_take_some(A64& word, std::uint32_t generation,
-                                     std::uint64_t most) noexcept {
+template <class Word>
+std::uint64_t quota_take_some(Word& word, std::uint32_t generation, std::uint64_t most) noexcept {
   std::uint64_t before = word.load(std::memory_order_relaxed);
   for (int i = 0; i < kQuotaAttemptsMax; ++i) {
     const std::uint64_t n = std::min(most, quota_value(before));
@@ -147,7 +148,8 @@ inline constexpr int kQuotaStepsMax = 4096;
 
 // False when the slot has another key by now, or after kQuotaStepsMax. A sum beyond its field stays
 // at its end.
-inline bool quota_add(A64& word, std::uint32_t generation, std::uint64_t n) noexcept {
+template <class Word>
+bool quota_add(Word& word, std::uint32_t generation, std::uint64_t n) noexcept {
   std::uint64_t before = word.load(std::memory_order_relaxed);
   for (int i = 0; i < kQuotaStepsMax && quota_is_of(before, generation); ++i) {
     const std::uint64_t room = kQuotaUnitMask - quota_value(before);
@@ -158,7 +160,8 @@ inline bool quota_add(A64& word, std::uint32_t generation, std::uint64_t n) noex
 }
 
 // Raises it to n. True when nothing was there before, so that somebody has to be told.
-inline bool quota_want(A64& word, std::uint32_t generation, std::uint64_t n) noexcept {
+template <class Word>
+bool quota_want(Word& word, std::uint32_t generation, std::uint64_t n) noexcept {
   std::uint64_t before = word.load(std::memory_order_relaxed);
   for (int i = 0; i < kQuotaStepsMax; ++i) {
     if (!quota_is_of(before, generation) || quota_value(before) >= n) return false;
@@ -166,6 +169,25 @@ inline bool quota_want(A64& word, std::uint32_t generation, std::uint64_t n) noe
       return quota_value(before) == 0;
   }
   return false;
+}
+
+// What the agent finds. Units that it did not expect are forged, and are cut off; so is a word of
+// another generation, which has lost its units. Returns what is left.
+template <class Word>
+std::uint64_t quota_cut(Word& word, std::uint32_t generation, std::uint64_t expected,
+                        std::uint64_t& forged_total) noexcept {
+  std::uint64_t now = word.load(std::memory_order_relaxed);
+  const auto forged = [&] { return !quota_is_of(now, generation) || quota_value(now) > expected; };
+  for (int i = 0; i < kQuotaAttemptsMax && forged(); ++i) {
+    const std::uint64_t right = quota_word(generation, quota_is_of(now, generation) ? expected : 0);
+    ++forged_total;
+    if (word.compare_exchange_strong(now, right, std::memory_order_relaxed)) now = right;
+  }
+  if (forged()) {  // somebody writes it all the time: its units are not worth a stand still
+    now = quota_word(generation, 0);
+    word.store(now, std::memory_order_relaxed);
+  }
+  return quota_value(now);
 }
 
 // ---------------------------------------------------------------- finding a key
@@ -193,14 +215,41 @@ inline std::uint64_t quota_text_word(const char* text, std::size_t bytes, std::s
 }
 static_assert(std::endian::native == std::endian::little);
 
-constexpr std::uint64_t quota_mix(std::uint64_t hash, std::uint64_t word) noexcept {
-  hash = (hash ^ word) * 0x9e3779b97f4a7c15ULL;
-  return hash ^ hash >> 32;
+// A key as calls need it: most have no more than two words, which are cut once.
+class QuotaText {
+ public:
+  QuotaText(const char* text, std::size_t bytes) noexcept
+      : first(quota_text_word(text, bytes, 0)),
+        second(bytes > 8 ? quota_text_word(text, bytes, 1) : 0),
+        text_(text),
+        bytes_(bytes) {}
+
+  std::size_t bytes() const noexcept { return bytes_; }
+  std::uint64_t word(std::size_t at) const noexcept {
+    return at * 8 < bytes_ ? quota_text_word(text_, bytes_, at) : 0;
+  }
+
+  const std::uint64_t first, second;
+
+ private:
+  const char* text_;
+  std::size_t bytes_;
+};
+
+// Both halves of the product: one multiplication takes in two words.
+constexpr std::uint64_t quota_mix(std::uint64_t a, std::uint64_t b) noexcept {
+  __extension__ using U128 = unsigned __int128;
+  const U128 product = U128{a} * b;
+  return static_cast<std::uint64_t>(product) ^ static_cast<std::uint64_t>(product >> 64);
 }
-inline std::uint64_t quota_hash(std::uint64_t seed, const char* text, std::size_t bytes) noexcept {
-  std::uint64_t hash = quota_mix(seed, bytes);
-  for (std::size_t i = 0; i * 8 < bytes; ++i)
-    hash = quota_mix(hash, quota_text_word(text, bytes, i));
+inline constexpr std::uint64_t kQuotaMixFirst = 0x9e3779b97f4a7c15ULL;
+inline constexpr std::uint64_t kQuotaMixSecond = 0xd6e8feb86659fd93ULL;
+
+inline std::uint64_t quota_hash(std::uint64_t seed, const QuotaText& text) noexcept {
+  std::uint64_t hash =
+      quota_mix(text.first ^ seed ^ kQuotaMixFirst, text.second ^ kQuotaMixSecond ^ text.bytes());
+  for (std::size_t i = 2; i * 8 < text.bytes(); i += 2)
+    hash = quota_mix(text.word(i) ^ hash, text.word(i + 1) ^ kQuotaMixSecond);
   return hash;
 }
 
@@ -242,7 +291,7 @@ class QuotaName {
 
   QuotaName() noexcept = default;
   explicit QuotaName(std::string_view name) noexcept
-      : hash(quota_hash(0, name.data(), name.size())),
+      : hash(quota_hash(0, QuotaText(name.data(), name.size()))),
         bytes(static_cast<std::uint32_t>(name.size())) {
     for (std::size_t i = 0; i * 8 < bytes; ++i)
       words[i] = quota_text_word(name.data(), bytes, i);
@@ -283,11 +332,11 @@ class QuotaView {
   const QuotaSlot& slot(std::uint32_t index) const noexcept { return slots_[index]; }
   QuotaCounter& counter(std::uint32_t index) const noexcept { return counters_[index]; }
 
-  std::uint64_t hash(const QuotaName& name, const char* key, std::size_t bytes) const noexcept {
-    return quota_hash(name.hash ^ seed_, key, bytes);
+  std::uint64_t hash(const QuotaName& name, const QuotaText& key) const noexcept {
+    return quota_hash(name.hash ^ seed_, key);
   }
   // The slot of a key, and its generation when it had that key.
-  bool find(const QuotaName& name, const char* key, std::size_t bytes, std::uint64_t hash,
+  bool find(const QuotaName& name, const QuotaText& key, std::uint64_t hash,
             QuotaFound& found) const noexcept {
     for (std::uint32_t i = 0; i < kQuotaProbes; ++i) {
       // relaxed: the slot says for itself whose it is.
@@ -295,13 +344,13 @@ class QuotaView {
       if (cell == 0) return false;
       if ((cell ^ hash) >> 32 != 0) continue;
       found.slot = static_cast<std::uint32_t>(cell) - 1;
-      if (found.slot < keys_max_ && is(found.slot, name, key, bytes, found.generation)) return true;
+      if (found.slot < keys_max_ && is(found.slot, name, key, found.generation)) return true;
     }
     return false;
   }
 
  private:
-  bool is(std::uint32_t index, const QuotaName& name, const char* key, std::size_t bytes,
+  bool is(std::uint32_t index, const QuotaName& name, const QuotaText& key,
           std::uint32_t& generation) const noexcept {
     const QuotaSlot& s = slots_[index];
     // acquire: the key is at least as new as the generation. Should it be newer, then the words of
@@ -309,11 +358,13 @@ class QuotaView {
     const std::uint64_t hot = s.hot.load(std::memory_order_acquire);
     generation = static_cast<std::uint32_t>(hot >> 32);
     std::uint64_t other = (hot & kQuotaActive) ^ kQuotaActive;
-    other |= s.key_bytes.load(std::memory_order_relaxed) ^ bytes;
+    other |= s.key_bytes.load(std::memory_order_relaxed) ^ key.bytes();
     other |= s.name_bytes.load(std::memory_order_relaxed) ^ name.bytes;
     if (other != 0) return false;
-    for (std::size_t i = 0; i * 8 < bytes; ++i)
-      other |= s.key[i].load(std::memory_order_relaxed) ^ quota_text_word(key, bytes, i);
+    other |= s.key[0].load(std::memory_order_relaxed) ^ key.first;
+    if (key.bytes() > 8) other |= s.key[1].load(std::memory_order_relaxed) ^ key.second;
+    for (std::size_t i = 2; i * 8 < key.bytes(); ++i)
+      other |= s.key[i].load(std::memory_order_relaxed) ^ key.word(i);
     for (std::size_t i = 0; i * 8 < name.bytes; ++i)
       other |= s.name[i].load(std::memory_order_relaxed) ^ name.words[i];
     return other == 0;

@@ -16,7 +16,7 @@
 namespace weir::agent {
 
 inline constexpr std::uint64_t kQuotaLedgerMagic = 0x315251544f555157ULL;
-inline constexpr std::uint32_t kQuotaLedgerVersion = 1;
+inline constexpr std::uint32_t kQuotaLedgerVersion = 2;
 
 struct QuotaLedgerSlot {
   struct Copy {
@@ -39,10 +39,13 @@ struct QuotaLedgerSlot {
   char text[shm::kQuotaNameMax + shm::kQuotaKeyMax];
   Copy copies[2];
   // Units, since the slot has this key.
+  std::uint64_t given;     // put into the word, less those that were taken out again
   std::uint64_t expected;  // at most in the word
-  std::uint64_t consumed;
-  std::uint64_t audited;   // of these, in rows that no process reported
-  std::uint64_t reported;  // in rows that processes reported
+  std::uint64_t audited;   // consumed, and in rows that no process reported
+  std::uint64_t reported;  // consumed, and in rows that processes reported, or should have
+
+  // Of two words, so that one store moves units from the one to the other.
+  std::uint64_t consumed() const noexcept { return given > expected ? given - expected : 0; }
 
   std::string_view name() const noexcept { return {text, name_bytes}; }
   std::string_view key() const noexcept { return {text + name_bytes, key_bytes}; }

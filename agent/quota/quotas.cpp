@@ -176,7 +176,7 @@ void Quotas::look_all(std::int64_t now_ns) {
 
 void Quotas::look(std::uint32_t slot, std::int64_t now_ns) {
   if (!table_.used(slot)) return;
-  const std::uint64_t before = table_.kept_of(slot).consumed;
+  const std::uint64_t before = table_.kept_of(slot).consumed();
   lease::QuotaUse use;
   use.level = static_cast<Units>(table_.level(slot));
   use.need = std::min(static_cast<Units>(table_.wanted(slot)), kNeedMax);
@@ -191,7 +191,7 @@ void Quotas::look(std::uint32_t slot, std::int64_t now_ns) {
   }
   // Not everyone who waits has sent a frame: another one's may have been enough a moment ago.
   if (use.need != 0) keys_[slot].waited_for = true;
-  if (table_.kept_of(slot).consumed != before || use.need != 0) keys_[slot].used_ns = now_ns;
+  if (table_.kept_of(slot).consumed() != before || use.need != 0) keys_[slot].used_ns = now_ns;
   desk_.observe(slot, use, now_ns);
 }
 
@@ -215,6 +215,8 @@ void Quotas::judge_idle(std::uint32_t slot, std::int64_t now_ns) {
 
 void Quotas::drop(std::uint32_t slot, std::int64_t now_ns) {
   audit(slot, now_ns);
+  // A key that only makes room may have work under way that will be reported.
+  if (now_ns - keys_[slot].used_ns >= kQuotaReportLateNs) audit_unreported(slot, now_ns);
   keys_[slot].leaving = true;
   table_.close(slot);
   desk_.drop_key(slot, now_ns);
@@ -225,16 +227,31 @@ void Quotas::audit(std::uint32_t slot, std::int64_t now_ns, bool last) {
   keys_[slot].audited_ns = now_ns;
   QuotaLedgerSlot& kept = table_.kept_of(slot);
   const std::uint64_t theirs = table_.attributed(slot) + kept.audited;
-  if (kept.consumed <= theirs) return;
+  if (kept.consumed() <= theirs) return;
+  const std::uint64_t units = kept.consumed() - theirs;
+  if (usage_.full() && !last) return;  // they add up
+  if (put_consumed(slot, units, "", now_ns)) kept.audited += units;
+}
+
+// A row for what processes meant to report, and did not: most of them were killed.
+void Quotas::audit_unreported(std::uint32_t slot, std::int64_t now_ns) {
+  QuotaLedgerSlot& kept = table_.kept_of(slot);
+  const std::uint64_t units = std::min(unreported(slot), kept.consumed());  // the word is theirs
+  if (units == 0) return;
+  (void)put_consumed(slot, units, "not reported", now_ns);
+  kept.reported += units;
+}
+
+bool Quotas::put_consumed(std::uint32_t slot, std::uint64_t units, const char* outcome,
+                          std::int64_t now_ns) {
   lease::QuotaEvent event;
   event.action = lease::QuotaAction::consume;
   event.host = options_.host;
-  event.amount = static_cast<Units>(kept.consumed - theirs);
+  event.amount = static_cast<Units>(units);
   event.left = std::max<Units>(0, desk_.view(slot).remaining_at_server);
+  event.outcome = outcome;
   event.at_wall_ms = clocks_.wall_ms();
-  if (usage_.full() && !last) return;  // they add up
-  if (!usage_.put(table_.joined(slot), std::move(event), now_ns)) return;
-  kept.audited += kept.consumed - theirs;
+  return usage_.put(table_.joined(slot), std::move(event), now_ns);
 }
 
 // ---- orders
@@ -402,7 +419,7 @@ std::vector<QuotaKeyView> Quotas::keys() const {
   for (const std::uint32_t slot : table_.in_use()) {
     const auto [name, key] = lease::split_quota_key(table_.joined(slot));
     all.push_back(
-        {std::string(name), std::string(key), desk_.view(slot), table_.kept_of(slot).consumed});
+        {std::string(name), std::string(key), desk_.view(slot), table_.kept_of(slot).consumed()});
   }
   return all;
 }

@@ -120,6 +120,9 @@ class Quotas final : public QuotaDoor {
   void judge_idle(std::uint32_t slot, std::int64_t now_ns);
   // `last`: the slot goes, and what finds no room in the queue is lost and counted.
   void audit(std::uint32_t slot, std::int64_t now_ns, bool last = false);
+  void audit_unreported(std::uint32_t slot, std::int64_t now_ns);
+  bool put_consumed(std::uint32_t slot, std::uint64_t units, const char* outcome,
+                    std::int64_t now_ns);
   bool put_refund(const std::string& joined, std::uint64_t units, std::int64_t now_ns);
   void answer(std::uint32_t slot, std::int64_t now_ns);
   std::uint64_t unreported(std::uint32_t slot);

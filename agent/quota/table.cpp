@@ -76,7 +76,7 @@ void QuotaTable::empty(std::uint32_t slot, std::uint32_t generation) {
   settle();
   kept.generation = generation;
   settle();
-  kept.expected = kept.consumed = kept.audited = kept.reported = 0;
+  kept.given = kept.expected = kept.audited = kept.reported = 0;
   QuotaCounter& counter = place_.view.counter(slot);
   for (A64* word : {&counter.units, &counter.refunded, &counter.wanted, &counter.attributed})
     word->store(quota_word(generation, 0), std::memory_order_seq_cst);
@@ -116,7 +116,8 @@ std::optional<std::uint32_t> QuotaTable::take(const std::string& joined) {
 bool QuotaTable::enter(std::uint32_t slot, std::string_view name, std::string_view key) {
   Slot& s = slots_[slot];
   const QuotaName quota(name);
-  s.hash = place_.view.hash(quota, key.data(), key.size());
+  const QuotaText text(key.data(), key.size());
+  s.hash = place_.view.hash(quota, text);
   std::uint64_t at = 0;
   for (; at < kQuotaProbes; ++at) {
     const std::uint64_t held = cell(s.hash + at).load(kRelaxed);
@@ -130,7 +131,7 @@ bool QuotaTable::enter(std::uint32_t slot, std::string_view name, std::string_vi
   for (std::size_t i = 0; i * 8 < name.size(); ++i)
     r.name[i].store(quota.words[i], kRelaxed);
   for (std::size_t i = 0; i * 8 < key.size(); ++i)
-    r.key[i].store(quota_text_word(key.data(), key.size(), i), kRelaxed);
+    r.key[i].store(text.word(i), kRelaxed);
   r.service.store(0, kRelaxed);
   r.until_mono_ns.store(0, kRelaxed);
   r.remaining.store(0, kRelaxed);
@@ -174,33 +175,16 @@ void QuotaTable::free(std::uint32_t slot) {
 // ---- the words
 
 std::uint64_t QuotaTable::level(std::uint32_t slot) {
-  QuotaLedgerSlot& kept = place_.ledger.slot(slot);
-  A64& word = place_.view.counter(slot).units;
-  const std::uint32_t generation = slots_[slot].generation;
-  std::uint64_t now = word.load(kRelaxed);
-  const auto forged = [&] {
-    return !quota_is_of(now, generation) || quota_value(now) > kept.expected;
-  };
-  for (int i = 0; i < kQuotaAttemptsMax && forged(); ++i) {
-    // Nobody but this agent adds units. A word of no generation of ours has lost them.
-    const std::uint64_t right = quota_is_of(now, generation) ? kept.expected : 0;
-    ++forged_total_;
-    if (word.compare_exchange_strong(now, quota_word(generation, right)))
-      now = quota_word(generation, right);
-  }
-  if (forged()) {  // somebody writes it all the time: its units are not worth a stand still
-    now = quota_word(generation, 0);
-    word.store(now, kRelaxed);
-  }
-  const std::uint64_t level = quota_value(now);
-  kept.consumed += kept.expected - level;
-  kept.expected = level;
-  return level;
+  std::uint64_t& expected = place_.ledger.slot(slot).expected;
+  return expected = quota_cut(place_.view.counter(slot).units, slots_[slot].generation, expected,
+                              forged_total_);
 }
 
 void QuotaTable::add(std::uint32_t slot, std::uint64_t units) {
-  // Expected first: a successor then sees at worst that these units were spent.
+  // The ledger first: a successor then sees at worst that these units were spent.
   QuotaLedgerSlot& kept = place_.ledger.slot(slot);
+  kept.given += units;
+  settle();
   kept.expected += units;
   settle();
   (void)quota_add(place_.view.counter(slot).units, slots_[slot].generation, units);
@@ -216,7 +200,9 @@ std::uint64_t QuotaTable::drain(std::uint32_t slot) {
     ++forged_total_;
     taken = kept.expected;
   }
-  kept.consumed += kept.expected - taken;
+  // In between, a successor's first look finds the word empty, and the rest consumed.
+  kept.given -= taken;
+  settle();
   kept.expected = 0;
   return taken;
 }

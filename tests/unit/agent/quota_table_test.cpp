@@ -23,8 +23,9 @@ std::string joined(const std::string& key) { return lease::quota_key("calls", ke
 std::optional<QuotaFound> look(const QuotaMemory& memory, const std::string& key) {
   const QuotaName name("calls");
   const QuotaView view = memory.place().view;
+  const QuotaText text(key.data(), key.size());
   QuotaFound found;
-  if (!view.find(name, key.data(), key.size(), view.hash(name, key.data(), key.size()), found))
+  if (!view.find(name, text, view.hash(name, text), found))
     return std::nullopt;
   return found;
 }
@@ -83,7 +84,7 @@ TEST(QuotaTable, UnitsThatNobodyPutInAreTakenOut) {
   word.fetch_add(1000);
   EXPECT_EQ(table.drain(*slot), 2U);
   EXPECT_EQ(table.forged_total(), 3U);
-  EXPECT_EQ(table.kept_of(*slot).consumed, 5U);
+  EXPECT_EQ(table.kept_of(*slot).consumed(), 5U);
 }
 
 // The agent has one thread: a process that writes all the time must not keep it.
@@ -111,7 +112,7 @@ TEST(QuotaTable, AWordThatIsWrittenAllTheTimeStopsNobody) {
   done = true;
   hostile.join();
 
-  EXPECT_LE(table.kept_of(*slot).consumed, 20'000U);
+  EXPECT_LE(table.kept_of(*slot).consumed(), 20'000U);
 }
 
 TEST(QuotaTable, AnAgentThatFollowsFindsWhatIsLeft) {

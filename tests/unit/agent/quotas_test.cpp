@@ -101,8 +101,18 @@ class QuotasTest : public testing::Test {
     return shm::quota_take(memory->place().view.counter(slot).units,
                            quotas->table().generation(slot), units, before) == shm::QuotaTake::ok;
   }
-  void report(const std::string& key, std::uint64_t units, shm::QuotaReportKind kind) {
+  // As a call with a permit does.
+  bool attribute(const std::string& key, std::uint64_t units) {
+    const std::uint32_t slot = slot_of(key);
+    return shm::quota_add(memory->place().view.counter(slot).attributed,
+                          quotas->table().generation(slot), units);
+  }
+  // `held`: the permit is of the slot that its key has now.
+  void report(const std::string& key, std::uint64_t units, shm::QuotaReportKind kind,
+              bool held = false) {
     shm::QuotaFrameTail tail;
+    if (held) tail.slot = slot_of(key);
+    if (held) tail.generation = quotas->table().generation(tail.slot);
     tail.amount = units;
     tail.kind = static_cast<std::uint16_t>(kind);
     quotas->on_report({"app", 1000}, tail, "calls", key, "");
@@ -178,6 +188,33 @@ TEST_F(QuotasTest, WhatAKeyConsumedIsARowBeforeItsSlotGoes) {
   ASSERT_EQ(slot_of("k"), UINT32_MAX);
   ASSERT_EQ(server.rows.size(), 1U);
   EXPECT_EQ(server.rows[0].event.amount, 4);
+}
+
+// A process took units with a permit and was killed: nobody else will say what they went for.
+TEST_F(QuotasTest, WhatWasNeverReportedIsARowOfItsOwn) {
+  start(1);
+  bring("k", 10);
+  ASSERT_TRUE(take("k", 4));
+  ASSERT_TRUE(attribute("k", 4));
+  report("k", 1, shm::QuotaReportKind::consume, true);
+  pass(kUsageFlushNs + kQuotaLookNs);
+  ASSERT_EQ(server.rows.size(), 1U);
+  v1::QuotaUsageTaken taken;
+  taken.set_batch_no(server.batch_no);
+  quotas->on_usage_taken(taken);
+
+  pass(kQuotaIdleNs + 1'000'000'000);
+  EXPECT_NE(slot_of("k"), UINT32_MAX) << "it may come yet";
+  for (int i = 0; i < 900 && slot_of("k") != UINT32_MAX; ++i) {
+    pass(1'000'000'000);
+    answer(0);
+  }
+
+  ASSERT_EQ(slot_of("k"), UINT32_MAX);
+  pass(kUsageFlushNs);
+  ASSERT_EQ(server.rows.size(), 1U);
+  EXPECT_EQ(server.rows[0].event.amount, 3);
+  EXPECT_EQ(server.rows[0].event.outcome, "not reported");
 }
 
 // The server takes no rows, and the queue is full: what is lost with the slot is counted.

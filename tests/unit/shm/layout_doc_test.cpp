@@ -469,7 +469,8 @@ TEST(LayoutDoc, StatesWhereTheToolkitLies) {
     EXPECT_EQ(number(row[7]), g.counters_bytes());
   }
   for (const Row& row : rows_under(text, {"key", "seed"}))
-    EXPECT_EQ(number(row[2]), quota_hash(number(row[1]), row[0].data(), row[0].size())) << row[0];
+    EXPECT_EQ(number(row[2]), quota_hash(number(row[1]), QuotaText(row[0].data(), row[0].size())))
+        << row[0];
   for (const Row& row : rows_under(text, {"process slot", "its generation"}))
     EXPECT_EQ(number(row[4]), holder_claim({.process = count(row, 0),
                                             .process_generation = count(row, 1),

@@ -48,7 +48,8 @@ inline std::map<std::string, std::uint64_t> compiled_constants() {
           WEIR_CONSTANT(kQuotaReasonMax),  WEIR_CONSTANT(kQuotaActive),
           WEIR_CONSTANT(kQuotaUnitBits),   WEIR_CONSTANT(kQuotaUnitMask),
           WEIR_CONSTANT(kQuotaCellGone),   WEIR_CONSTANT(kQuotaAttemptsMax),
-          WEIR_CONSTANT(kQuotaStepsMax),   WEIR_CONSTANT(kQuotaPacketMax)};
+          WEIR_CONSTANT(kQuotaStepsMax),   WEIR_CONSTANT(kQuotaPacketMax),
+          WEIR_CONSTANT(kQuotaMixFirst),   WEIR_CONSTANT(kQuotaMixSecond)};
 }
 
 inline std::map<std::string, std::uint64_t> compiled_values() {

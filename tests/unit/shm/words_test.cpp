@@ -2,9 +2,11 @@
 #include <gtest/gtest.h>
 
 #include <random>
+#include <stdexcept>
 
 #include "shm/book.h"
 #include "shm/office.h"
+#include "shm/quota.h"
 #include "shm/untrusted.h"
 #include "shm/wide.h"
 
@@ -99,6 +101,44 @@ TEST(Untrusted, GrowthIsClampedAndNeverNegative) {
   EXPECT_EQ(Untrusted::of(1'000'000).growth_since(10, 100), 100U);
   EXPECT_EQ(Untrusted::of(15).growth_since(10, 100), 5U);
   EXPECT_TRUE(Untrusted::of(5).ran_backwards_from(10));
+}
+
+// Somebody writes it before every compare-and-swap.
+struct WordWrittenAllTheTime {
+  std::uint64_t value = 0;
+  int steps = 0;
+
+  std::uint64_t load(std::memory_order) const { return value; }
+  void store(std::uint64_t to, std::memory_order) { value = to; }
+  bool compare_exchange_weak(std::uint64_t& before, std::uint64_t, std::memory_order) {
+    if (++steps > 100'000) throw std::runtime_error("no end");  // ends the test: all is noexcept
+    before = value;
+    return false;
+  }
+  bool compare_exchange_strong(std::uint64_t& before, std::uint64_t to, std::memory_order order) {
+    return compare_exchange_weak(before, to, order);
+  }
+};
+
+TEST(QuotaWord, OneThatIsWrittenAllTheTimeStopsNobody) {
+  WordWrittenAllTheTime word{quota_word(3, 10)};
+  std::uint64_t level = 0, forged = 0;
+
+  EXPECT_EQ(quota_take(word, 3, 1, level), QuotaTake::dry);
+  EXPECT_EQ(quota_take_some(word, 3, 1), 0U);
+  EXPECT_LE(word.steps, 2 * kQuotaAttemptsMax);
+  EXPECT_FALSE(quota_add(word, 3, 1));
+  EXPECT_FALSE(quota_want(word, 3, 11));
+  EXPECT_EQ(quota_value(word.value), 10U);
+
+  EXPECT_EQ(quota_cut(word, 3, 10, forged), 10U);
+  EXPECT_EQ(forged, 0U);
+  EXPECT_EQ(quota_cut(word, 3, 9, forged), 0U) << "what cannot be cut is not worth a stand still";
+  EXPECT_EQ(word.value, quota_word(3, 0));
+  word.value = quota_word(4, 5);
+  EXPECT_EQ(quota_cut(word, 3, 9, forged), 0U);
+  EXPECT_EQ(word.value, quota_word(3, 0));
+  EXPECT_GE(forged, 2U);
 }
 
 }  // namespace
