@@ -1,18 +1,8 @@
 #include "adaptive/histogram.h"
 
-#include <bit>
 #include <cmath>
 
 namespace weir::adaptive {
-
-std::size_t Histogram::cell_of(TimeNs value_ns) noexcept {
-  if (value_ns < 0) return 0;
-  const auto value = static_cast<std::uint64_t>(value_ns);
-  if (value < kSteps) return static_cast<std::size_t>(value);
-  const auto exponent = static_cast<unsigned>(std::bit_width(value)) - 1 - kStepBits;
-  const auto step = static_cast<std::size_t>((value >> exponent) & (kSteps - 1));
-  return std::min(kCells - 1, (exponent + 1) * kSteps + step);
-}
 
 TimeNs Histogram::upper_edge_ns(std::size_t cell) noexcept {
   cell = std::min(cell, kCells - 1);

@@ -169,10 +169,20 @@ void note_row(weir_resource& resource, const Call& call, bool failed) noexcept {
   });
 }
 
+// Each long one; of short ones as many as cost nothing that one could see.
+void count_response(weir_resource& resource, std::uint64_t ns) noexcept {
+  const bool brief = ns < kResponseShortNs;
+  if (brief && draw() % kResponseSampled != 0) return;
+  ResourceCounter& counter = *resource.counter.load(kRelaxed);
+  const std::size_t cell = adaptive::Histogram::cell_of(static_cast<std::int64_t>(ns));
+  counter.responses[cell].fetch_add(brief ? kResponseSampled : 1, kRelaxed);
+}
+
 void report(weir_resource& resource, const Call& call, bool failed, std::uint64_t ns) noexcept {
   OutcomeLane& lane = *resource.lanes.load(kRelaxed);
   count(resource, failed ? lane.failed : lane.succeeded, 1);
   count(resource, failed ? lane.failed_ns : lane.succeeded_ns, ns);
+  if (!failed) count_response(resource, ns);
   if ((resource.expected.load(kRelaxed) & kToolBreaker) == 0) return;
   const ResourceRule& rule = *resource.rule.load(kRelaxed);
   const std::uint64_t slow_ns = rule.breaker_slow_ns.load(kRelaxed);

@@ -15,6 +15,7 @@
 #include <cstdint>
 #include <span>
 
+#include "adaptive/histogram.h"
 #include "shm/layout.h"
 #include "shm/result.h"
 
@@ -125,6 +126,11 @@ static_assert(offsetof(FeatureRule, name) == 128);
 
 // ---------------------------------------------------------------- counters segment
 
+inline constexpr std::size_t kResponseCells = 368;
+static_assert(kResponseCells == adaptive::Histogram::kCells);
+inline constexpr std::uint64_t kResponseShortNs = 100'000;
+inline constexpr std::uint32_t kResponseSampled = 16;  // one short response in so many is counted
+
 // What the processes of a domain share about one resource.
 struct alignas(kLineBytes) ResourceCounter {
   S64 in_flight;  // a cache of the sum of the holders' stripes; the truth is in these
@@ -141,8 +147,14 @@ struct alignas(kLineBytes) ResourceCounter {
   S64 reap_mono_ns;        // when a client last looked for the dead, for want of an agent
   A64 name_tag;            // of whose words these are: an agent that comes back asks for it
   std::uint8_t reserved2[kLineBytes - 48];
+
+  // Successes by response time: adaptive::Histogram::cell_of. A short one counts for itself and for
+  // the others of its kind that are not counted. Readers take differences.
+  A32 responses[kResponseCells];
+  std::uint8_t reserved3[64];
 };
-static_assert(sizeof(ResourceCounter) == 384);
+static_assert(sizeof(ResourceCounter) == 1920);
+static_assert(offsetof(ResourceCounter, responses) == 384);
 static_assert(offsetof(ResourceCounter, breaker) == 128);
 static_assert(offsetof(ResourceCounter, retry_tokens) == 256);
 

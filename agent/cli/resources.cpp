@@ -189,6 +189,7 @@ Json to_json(const v1::ResourceStatus& r) {
           {"refused_per_s", r.refused_per_s()},
           {"response_ns", or_null(r.response_ns() != 0, r.response_ns())},
           {"response_p50_ns", or_null(r.has_response_p50_ns(), r.response_p50_ns())},
+          {"response_p95_ns", or_null(r.has_response_p95_ns(), r.response_p95_ns())},
           {"response_p99_ns", or_null(r.has_response_p99_ns(), r.response_p99_ns())},
           {"baseline_ns", or_null(r.baseline_ns() != 0, r.baseline_ns())},
           {"succeeded_total", r.succeeded_total()},

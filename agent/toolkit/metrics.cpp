@@ -73,6 +73,27 @@ void add_refusals(std::vector<MetricFamily>& page, const Toolkits& toolkits) {
   if (!family.metric.empty()) page.push_back(std::move(family));
 }
 
+void add_response_quantiles(std::vector<MetricFamily>& page, const Toolkits& toolkits) {
+  MetricFamily family{"weir_resource_response_quantile_seconds",
+                      "Response times of what went well in the last half minute.",
+                      MetricType::Gauge,
+                      {}};
+  for (const auto& [domain, toolkit] : toolkits)
+    for (const auto& resource : listed(*toolkit)) {
+      const ResponseQuantiles& q = resource->figures().response;
+      if (q.p99_ns == 0) continue;
+      const std::pair<const char*, std::int64_t> all[] = {
+          {"0.5", q.p50_ns}, {"0.95", q.p95_ns}, {"0.99", q.p99_ns}};
+      for (const auto& [quantile, ns] : all)
+        add_sample(family,
+                   {{"domain", printable(domain)},
+                    {"resource", printable(resource->name())},
+                    {"quantile", quantile}},
+                   static_cast<double>(ns) / 1e9);
+    }
+  if (!family.metric.empty()) page.push_back(std::move(family));
+}
+
 // The share refused and the rate asked of each class: who pays for the overload.
 void add_classes(std::vector<MetricFamily>& page, const Toolkits& toolkits) {
   MetricFamily shed{"weir_resource_class_shed_ratio",
@@ -157,6 +178,7 @@ std::string render_toolkit_metrics(const Toolkits& toolkits) {
         [](const Resource& r) { return r.figures().blind ? 1 : 0; });
   gauge("weir_resource_response_seconds", "Mean response of the last second; 0: there was none.",
         [](const Resource& r) { return r.figures().response_ns / 1e9; });
+  add_response_quantiles(page, toolkits);
   gauge("weir_resource_breaker_state",
         "0 closed, 1 open, 2 probing, 3 forced open, 4 forced closed.",
         [](const Resource& r) { return static_cast<int>(r.breaker_state()); });

@@ -141,6 +141,11 @@ void fill_resource(const Resource& resource, std::int64_t now_ns, v1::ResourceSt
   out.set_failed_per_s(figures.failed_per_s);
   out.set_refused_per_s(figures.refused_per_s);
   out.set_response_ns(whole(figures.response_ns));
+  if (figures.response.p99_ns > 0) {
+    out.set_response_p50_ns(static_cast<std::uint64_t>(figures.response.p50_ns));
+    out.set_response_p95_ns(static_cast<std::uint64_t>(figures.response.p95_ns));
+    out.set_response_p99_ns(static_cast<std::uint64_t>(figures.response.p99_ns));
+  }
   out.set_baseline_ns(whole(figures.baseline_ns));
   fill_totals(resource, out);
   if (config.deadline.present) {

@@ -65,7 +65,9 @@ std::uint32_t tools_of(const ResourceConfig& config) noexcept {
 }  // namespace
 
 Resource::Resource(const ToolkitView& view, std::uint32_t place, std::uint32_t generation)
-    : view_(view), place_(place), generation_(generation) {}
+    : view_(view), place_(place), generation_(generation) {
+  ResponseTimes::clear(counter());
+}
 
 // The agent's own mapping is writable; the view is shared with clients, whose is not.
 ResourceRule& Resource::rule() const { return const_cast<ResourceRule&>(view_.rule(place_)); }
@@ -464,6 +466,11 @@ void Resource::tick_figures(std::int64_t now_ns, const OutcomeTotals& grown,
         asked > 0.0 ? std::min(1.0, of_class(&Cell::shed_by_class) / asked) : 0.0;
   }
   figures_.response_ns = succeeded > 0.0 ? sum(&Cell::succeeded_ns) / succeeded : 0.0;
+  if (grown.succeeded != 0 && !responses_) responses_ = std::make_unique<ResponseTimes>();
+  if (responses_) {
+    responses_->look(counter(), now_ns, grown.succeeded != 0);
+    figures_.response = responses_->quantiles();
+  }
   ResourceRule& r = rule();
   const auto whole = [](double value) {
     return static_cast<std::uint64_t>(adaptive::within(value, 0.0, 1e18, 0.0));

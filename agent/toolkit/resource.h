@@ -10,6 +10,7 @@
 #include "adaptive/retry.h"
 #include "adaptive/shedder.h"
 #include "adaptive/throttle.h"
+#include "agent/toolkit/response_times.h"
 #include "rules/toolkit.h"
 #include "shm/toolkit.h"
 
@@ -24,6 +25,7 @@ struct ResourceFigures {
   double refused_per_s = 0.0;  // by any of the tools
   double shed_share = 0.0;
   double response_ns = 0.0;  // mean of the successes; 0: there were none
+  ResponseQuantiles response;
   double baseline_ns = 0.0;  // without a queue; 0: not known
   double limit = 0.0;        // of the shedder; 0: none
   bool shedding = false;
@@ -108,6 +110,7 @@ class Resource {
   shm::OutcomeTotals totals_;
   adaptive::Window<Cell, 11> window_{100 * adaptive::kMs};
   ResourceFigures figures_;
+  std::unique_ptr<ResponseTimes> responses_;  // since the first success
   std::unique_ptr<adaptive::Shedder> shedder_;
   std::unique_ptr<adaptive::HostGradient> gradient_;
   std::unique_ptr<adaptive::BreakerCounts> counts_;

@@ -569,5 +569,21 @@ TEST_F(Toolkit, TenThousandResourcesWorkWhereThereIsRoom) {
   EXPECT_LT(resident_bytes(agent.pid()), 400'000'000U);
 }
 
+// Nine of ten are short, and of those not each is looked at.
+TEST_F(Toolkit, QuantilesOfResponsesCoverShortAndLongOnes) {
+  ASSERT_TRUE(serve("resources: [{name: db, concurrency: 50}]\n"));
+  const Client client(agent.socket());
+  weir_resource* db = get(client, "db");
+  ASSERT_NE(db, nullptr);
+  for (int i = 0; i < 5'000; ++i) {
+    weir_call call;
+    ASSERT_EQ(weir_call_begin(db, &call, nullptr), WEIR_ALLOW);
+    ASSERT_EQ(weir_call_end_after(&call, WEIR_DONE_OK, i % 10 == 0 ? 50'000'000 : 20'000), WEIR_OK);
+  }
+  ASSERT_TRUE(eventually([&] { return resource("db").response_p99_ns() > 40'000'000; }));
+  EXPECT_NEAR(static_cast<double>(resource("db").response_p50_ns()), 21'000, 2'500);
+  EXPECT_NEAR(static_cast<double>(resource("db").response_p99_ns()), 53e6, 4e6);
+}
+
 }  // namespace
 }  // namespace weir::test

@@ -407,6 +407,40 @@ TEST_F(ToolkitTest, ResponsesOfNoTimeAndOfHoursAreTakenAsTheyAre) {
       }
     }
   EXPECT_EQ(toolkit().resources()[0]->figures().response_ns, 2e13);
+  EXPECT_EQ(toolkit().resources()[0]->figures().response.p99_ns, 0) << "no cell was counted in";
+}
+
+TEST_F(ToolkitTest, QuantilesOfResponsesAreOfTheLastHalfMinute) {
+  serve("resources: [{name: db, concurrency: 5}]\n");
+  const Resource& db = *toolkit().resources()[0];
+  const auto answer = [&](std::uint32_t count, std::int64_t each_ns) {
+    view().lane(0, place("db")).succeeded += count;
+    view().lane(0, place("db")).succeeded_ns += count * static_cast<std::uint64_t>(each_ns);
+    view().counter(place("db")).responses[adaptive::Histogram::cell_of(each_ns)] += count;
+  };
+  const auto near = [](std::int64_t seen, std::int64_t right) {
+    EXPECT_GE(seen, right);
+    EXPECT_LE(static_cast<double>(seen), static_cast<double>(right) * 1.126);
+  };
+  pass(2'000 * kMs);
+  EXPECT_EQ(db.figures().response.p99_ns, 0) << "nothing was answered yet";
+
+  answer(90, 2 * kMs);
+  answer(8, 30 * kMs);
+  answer(2, 700 * kMs);
+  pass(1'500 * kMs);
+  near(db.figures().response.p50_ns, 2 * kMs);
+  near(db.figures().response.p95_ns, 30 * kMs);
+  near(db.figures().response.p99_ns, 700 * kMs);
+
+  for (int i = 0; i < 60; ++i) {
+    answer(100, 5 * kMs);
+    pass(1'000 * kMs);
+  }
+  near(db.figures().response.p50_ns, 5 * kMs);
+  near(db.figures().response.p99_ns, 5 * kMs);
+  pass(300'000 * kMs);
+  EXPECT_EQ(db.figures().response.p99_ns, 0) << "long past";
 }
 
 TEST_F(ToolkitTest, AClockThatJumpsBreaksNothing) {

@@ -179,14 +179,15 @@ TEST(Resources, JsonKeysAreStable) {
   for (const auto& item : answer["resources"][0].items())
     keys.push_back(item.key());
   EXPECT_THAT(
-      keys, ElementsAre("asked_per_s", "baseline_ns", "blind", "breaker", "broken_total", "classes",
-                        "concurrency", "deadline_default_ms", "deadline_max_ms", "description",
-                        "domain", "expired_total", "failed_per_s", "failed_total", "forged_total",
-                        "full_total", "in_flight", "lease_ms", "line", "load", "name",
-                        "reaped_total", "refused_per_s", "response_ns", "response_p50_ns",
-                        "response_p99_ns", "retries_left", "share", "shed", "shed_limit",
-                        "shed_share", "shed_total", "shedding", "slow_total", "succeeded_per_s",
-                        "succeeded_total", "tenant_of", "throttled_total", "uncounted_total"));
+      keys,
+      ElementsAre("asked_per_s", "baseline_ns", "blind", "breaker", "broken_total", "classes",
+                  "concurrency", "deadline_default_ms", "deadline_max_ms", "description", "domain",
+                  "expired_total", "failed_per_s", "failed_total", "forged_total", "full_total",
+                  "in_flight", "lease_ms", "line", "load", "name", "reaped_total", "refused_per_s",
+                  "response_ns", "response_p50_ns", "response_p95_ns", "response_p99_ns",
+                  "retries_left", "share", "shed", "shed_limit", "shed_share", "shed_total",
+                  "shedding", "slow_total", "succeeded_per_s", "succeeded_total", "tenant_of",
+                  "throttled_total", "uncounted_total"));
   EXPECT_EQ(answer["resources"][0]["breaker"]["state"], "open");
   EXPECT_EQ(answer["resources"][0]["response_p99_ns"], nullptr);
 }

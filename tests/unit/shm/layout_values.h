@@ -49,7 +49,9 @@ inline std::map<std::string, std::uint64_t> compiled_constants() {
           WEIR_CONSTANT(kQuotaUnitBits),   WEIR_CONSTANT(kQuotaUnitMask),
           WEIR_CONSTANT(kQuotaCellGone),   WEIR_CONSTANT(kQuotaAttemptsMax),
           WEIR_CONSTANT(kQuotaStepsMax),   WEIR_CONSTANT(kQuotaPacketMax),
-          WEIR_CONSTANT(kQuotaMixFirst),   WEIR_CONSTANT(kQuotaMixSecond)};
+          WEIR_CONSTANT(kQuotaMixFirst),   WEIR_CONSTANT(kQuotaMixSecond),
+          WEIR_CONSTANT(kResponseCells),   WEIR_CONSTANT(kResponseShortNs),
+          WEIR_CONSTANT(kResponseSampled)};
 }
 
 inline std::map<std::string, std::uint64_t> compiled_values() {

@@ -78,6 +78,8 @@ void add_toolkit(Structs& all) {
   WEIR_FIELD(ResourceCounter, reap_mono_ns);
   WEIR_FIELD(ResourceCounter, name_tag);
   WEIR_FIELD(ResourceCounter, reserved2);
+  WEIR_FIELD(ResourceCounter, responses);
+  WEIR_FIELD(ResourceCounter, reserved3);
   WEIR_STRUCT(OutcomeLane);
   WEIR_FIELD(OutcomeLane, succeeded);
   WEIR_FIELD(OutcomeLane, succeeded_ns);
