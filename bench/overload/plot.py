@@ -118,7 +118,7 @@ def main():
         row(svg, TOP + i * (high + BETWEEN), high, cells, loads, result["deadline_ms"])
     present = [arm for arm in ARMS if any(c["arm"] == arm[0] for c in plain)]
     for i, (_, name, color, dash) in enumerate(present):
-        x = LEFT + i * 178
+        x = LEFT + i * (WIDTH - LEFT - 60) / len(present)
         svg.curve([(x, svg.height - 42), (x + 26, svg.height - 42)], color, dash)
         svg.text(x + 34, svg.height - 38, name, "start", 12)
     svg.text(WIDTH / 2, 30, "A host of one core, stepped from half its capacity "
