@@ -6,7 +6,7 @@
 namespace weir::adaptive {
 namespace {
 
-constexpr std::uint64_t kCountMax = 1'000'000'000'000;
+constexpr std::uint64_t kRetriesMax = 1'000'000'000'000;
 // Shares such as 0.1 have no exact double: a sum that misses a whole number by less is that number.
 constexpr double kRounding = 1e-6;
 
@@ -19,11 +19,11 @@ RetryBudget::RetryBudget(const RetryOptions& options) noexcept
 }
 
 void RetryBudget::on_requests(TimeNs now_ns, std::uint64_t count) noexcept {
-  window_.at(now_ns).requests += static_cast<double>(std::min(count, kCountMax));
+  window_.at(now_ns).requests += static_cast<double>(std::min(count, kRetriesMax));
 }
 
 void RetryBudget::on_retries(TimeNs now_ns, std::uint64_t count) noexcept {
-  window_.at(now_ns).retries += static_cast<double>(std::min(count, kCountMax));
+  window_.at(now_ns).retries += static_cast<double>(std::min(count, kRetriesMax));
 }
 
 bool RetryBudget::try_retry(TimeNs now_ns) noexcept {

@@ -7,7 +7,7 @@ namespace weir::adaptive {
 namespace {
 
 // More than any host does between two calls; a sum above it is damage.
-constexpr std::uint64_t kCountMax = 1'000'000'000;
+constexpr std::uint64_t kRequestsMax = 1'000'000'000;
 constexpr double kInFlightMax = 1e6;
 constexpr double kTrimMax = 64.0;
 // Where the servo leaves the limit alone. It aims below a full machine, since a queue that never
@@ -32,7 +32,7 @@ constexpr TimeNs kSurgeDoubtFadesNs = 5 * kSecond;
 constexpr TimeNs kGapMaxNs = 500 * kMs;
 // The published constant: 0.95 a sample of half a second.
 constexpr TimeNs kSlowTauNs = 9'750 * kMs;
-constexpr TimeNs kBaselineTauNs = 10 * kSecond;
+constexpr TimeNs kFloorTauNs = 10 * kSecond;
 constexpr double kBaselineCountMin = 0.5;  // responses, weighted
 constexpr double kCalmPressure = 150.0;    // permille at which a moment is no longer calm
 constexpr double kCalmMin = 0.01;
@@ -40,7 +40,9 @@ constexpr double kBlindSlowness = 2.5;
 // How many standard deviations of a count are taken for chance.
 constexpr double kChance = 3.0;
 
-double cut(std::uint64_t count) noexcept { return static_cast<double>(std::min(count, kCountMax)); }
+double cut(std::uint64_t count) noexcept {
+  return static_cast<double>(std::min(count, kRequestsMax));
+}
 
 double cut_time(std::uint64_t sum_ns, double count) noexcept {
   return std::min(static_cast<double>(sum_ns), count * static_cast<double>(kResponseMaxNs));
@@ -176,7 +178,7 @@ void Shedder::learn_baseline(TimeNs at_ns) noexcept {
 // A mean over about ten seconds in which every response counts as much as its moment was calm.
 void Shedder::believe(TimeNs at_ns, const Waiting& seen) noexcept {
   const auto elapsed = static_cast<double>(std::min(since(baseline_at_ns_, at_ns), kSecond));
-  const double fade = std::exp(-elapsed / static_cast<double>(kBaselineTauNs));
+  const double fade = std::exp(-elapsed / static_cast<double>(kFloorTauNs));
   if (seen.count <= 0.0) return;  // an idle time is no reason to forget
   baseline_at_ns_ = at_ns;
   believed_.count = believed_.count * fade + seen.count;

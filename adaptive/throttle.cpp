@@ -7,9 +7,9 @@
 namespace weir::adaptive {
 namespace {
 
-constexpr double kCountMax = 1e15;
+constexpr double kThrottleCountMax = 1e15;
 
-double count_of(double count) noexcept { return within(count, 0.0, kCountMax, 0.0); }
+double count_of(double count) noexcept { return within(count, 0.0, kThrottleCountMax, 0.0); }
 
 }  // namespace
 

@@ -13,8 +13,8 @@ constexpr std::array<std::string_view, 3> kHttpTlsKeys{"certificate", "key", "ca
 constexpr std::array<std::string_view, 5> kAgentTlsKeys{"ca", "certificate", "key", "server_name",
                                                         "clients"};
 constexpr std::array<std::string_view, 3> kLeaseKeys{"ttl", "tail", "refresh"};
-constexpr std::uint64_t kTtlMinNs = kSecondNs;
-constexpr std::uint64_t kTtlMaxNs = 5 * kMinuteNs;
+constexpr std::uint64_t kAccessTtlMinNs = kSecondNs;
+constexpr std::uint64_t kAccessTtlMaxNs = 5 * kMinuteNs;
 constexpr std::uint64_t kRefreshMinNs = kSecondNs / 20;
 constexpr std::size_t kCertificateNameBytesMax = 255;
 
@@ -147,10 +147,10 @@ LeaseRule read_lease(const MapReader& map, ParseContext& context) {
   const MapReader own{*entry->value, "'lease'", kLeaseKeys, context.reporter};
   if (!own.valid()) return lease;
   const auto ttl = own.value("ttl", "5s", [](std::string_view text) {
-    return parse_duration_within(text, kTtlMinNs, kTtlMaxNs);
+    return parse_duration_within(text, kAccessTtlMinNs, kAccessTtlMaxNs);
   });
   const auto tail = own.value("tail", "5s", [](std::string_view text) {
-    return parse_duration_within(text, 0, kTtlMaxNs);
+    return parse_duration_within(text, 0, kAccessTtlMaxNs);
   });
   if (own.has("ttl") && !ttl) return lease;
   lease.ttl_ns = ttl.value_or(lease.ttl_ns);

@@ -12,8 +12,8 @@ constexpr std::array<std::string_view, 8> kEtcdKeys{"endpoints", "prefix", "adve
                                                     "rebalance", "user",   "password_file", "tls"};
 constexpr std::array<std::string_view, 3> kEtcdTlsKeys{"ca", "certificate", "key"};
 constexpr std::size_t kPrefixBytesMax = 200;
-constexpr std::uint64_t kTtlMinNs = 2 * kSecondNs;
-constexpr std::uint64_t kTtlMaxNs = 60 * kSecondNs;
+constexpr std::uint64_t kEtcdTtlMinNs = 2 * kSecondNs;
+constexpr std::uint64_t kEtcdTtlMaxNs = 60 * kSecondNs;
 
 void read_etcd_tls(const MapReader& map, EtcdRule& rule, ParseContext& context) {
   const YamlEntry* entry = map.find("tls");
@@ -74,7 +74,7 @@ EtcdRule read_etcd(const MapReader& map, const std::vector<std::string>& listen,
                               " is not allowed; it begins with / and ends without one");
   }
   const auto ttl = own.value("ttl", "2s", [](std::string_view text) {
-    Parsed<std::uint64_t> parsed = parse_duration_within(text, kTtlMinNs, kTtlMaxNs);
+    Parsed<std::uint64_t> parsed = parse_duration_within(text, kEtcdTtlMinNs, kEtcdTtlMaxNs);
     if (parsed.value && *parsed.value % kSecondNs != 0)
       parsed = {std::nullopt, "must be whole seconds"};
     return parsed;

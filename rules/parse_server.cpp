@@ -11,7 +11,7 @@
 namespace weir {
 namespace {
 
-constexpr std::array<std::string_view, 14> kRootKeys{
+constexpr std::array<std::string_view, 14> kServerKeys{
     "version", "listen",       "insecure", "tls",   "state_dir", "http", "http_tls",
     "lease",   "idle_timeout", "store",    "audit", "api",       "etcd", "namespaces"};
 constexpr std::array<std::string_view, 6> kNamespaceKeys{"tokens", "certificates", "guard",
@@ -27,7 +27,7 @@ class ServerParser {
   explicit ServerParser(ParseContext& context) : context_(context) {}
 
   ServerRules parse(const YamlNode& root) {
-    const MapReader map{root, "a server's file", kRootKeys, context_.reporter};
+    const MapReader map{root, "a server's file", kServerKeys, context_.reporter};
     if (!map.valid()) return {};
     read_version(map);
     read_places(map);
@@ -256,7 +256,8 @@ class ServerParser {
   std::vector<Place> places_;  // of the namespaces
 };
 
-ServerRules parse_text(std::string_view text, const ParseOptions& options, Reporter& reporter) {
+ServerRules parse_server_text(std::string_view text, const ParseOptions& options,
+                              Reporter& reporter) {
   const SourceText source{text};
   if (const auto defect = source.defect()) {
     reporter.error(defect->place, defect->message);
@@ -278,7 +279,7 @@ ServerRules parse_text(std::string_view text, const ParseOptions& options, Repor
 ServerParseResult parse_server_rules(std::string_view text, std::string file_name,
                                      const ParseOptions& options) noexcept {
   Reporter reporter{std::move(file_name)};
-  ServerRules rules = parse_text(text, options, reporter);
+  ServerRules rules = parse_server_text(text, options, reporter);
   ServerParseResult result;
   if (reporter.failed()) {
     result.problems = reporter.take_errors();

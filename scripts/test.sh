@@ -50,6 +50,9 @@ build() { # preset, targets...
 core=(shm_test agent_mint_test agent_domain_test config_test net_test)
 core_tests="^($(IFS='|'; echo "${core[*]}"))\$"
 
+# The dev build leaves them out.
+benches=(weir_bench weir_lease_bench weir_store_bench weir_paired weir_overload_bench weir_toolkit_bench)
+
 fuzzers=(fuzz_rules fuzz_admin_frame fuzz_hostile_counters fuzz_attach_frame fuzz_lease_frame)
 
 # Tests that measure nothing and share nothing may run side by side; those that kill run alone.
@@ -75,7 +78,7 @@ fi
 
 if [ $ci -eq 1 ]; then
   step "format" scripts/format.sh --check
-  step "build (clang)" build clang "${core[@]}" weir weir-agent weir-cli
+  step "build (clang)" build clang "${core[@]}" "${benches[@]}" weir weir-agent weir-cli
   step "core tests (clang)" run clang -R "$core_tests" -j "$jobs"
   step "build (ASan, UBSan)" build asan "${core[@]}"
   step "core tests (ASan, UBSan)" run asan -R "$core_tests" -j "$jobs"

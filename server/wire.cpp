@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cstdint>
 
+#include "server/wire_parts.h"
+
 namespace weir::server {
 namespace {
 
@@ -31,14 +33,6 @@ Micro amount(std::uint64_t value) noexcept {
 }
 TimeNs time_ns(std::uint64_t value) noexcept {
   return static_cast<TimeNs>(std::min(value, kTimeNsMax));
-}
-std::uint64_t to_bits(TimeNs value) noexcept {
-  return static_cast<std::uint64_t>(std::max<TimeNs>(0, value));
-}
-
-template <class... Columns>
-bool all_have(int rows, const Columns&... columns) noexcept {
-  return ((columns.size() == rows) && ...);
 }
 
 }  // namespace

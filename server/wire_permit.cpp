@@ -2,12 +2,11 @@
 
 #include <algorithm>
 
+#include "server/wire_parts.h"
+
 namespace weir::server {
 namespace {
 
-std::uint64_t bits(std::int64_t value) noexcept {
-  return static_cast<std::uint64_t>(std::max<std::int64_t>(0, value));
-}
 lease::Permits permits(std::uint64_t value) noexcept {
   return static_cast<lease::Permits>(
       std::min(value, static_cast<std::uint64_t>(lease::kPermitsOfHostMax)));
@@ -23,9 +22,9 @@ void to_wire(const lease::PermitReport& report, v1::PermitReports& message) {
   for (const lease::PermitRow& row : report.rows) {
     message.add_name(row.name);
     message.add_number(row.number);
-    message.add_cap(bits(row.cap));
-    message.add_in_flight(bits(row.in_flight));
-    message.add_want(bits(row.want));
+    message.add_cap(to_bits(row.cap));
+    message.add_in_flight(to_bits(row.in_flight));
+    message.add_want(to_bits(row.want));
   }
 }
 
@@ -33,11 +32,11 @@ void to_wire(const lease::PermitGrants& grants, v1::PermitGrants& message) {
   message.Clear();
   message.set_session(grants.session);
   message.set_seq(grants.seq);
-  message.set_ttl_ns(bits(grants.ttl_ns));
+  message.set_ttl_ns(to_bits(grants.ttl_ns));
   for (const lease::PermitGrantRow& row : grants.rows) {
     message.add_name(row.name);
     message.add_number(row.number);
-    message.add_cap(bits(row.cap));
+    message.add_cap(to_bits(row.cap));
     message.add_hosts(row.hosts);
   }
 }

@@ -4,6 +4,8 @@
 #include <array>
 #include <cstdint>
 
+#include "server/wire_parts.h"
+
 namespace weir::server {
 namespace {
 
@@ -17,9 +19,6 @@ constexpr std::array<v1::QuotaOutcome, 11> kOutcomes{
     v1::QUOTA_OUTCOME_SETTLED,   v1::QUOTA_OUTCOME_BAD};
 static_assert(kOutcomes.size() == static_cast<std::size_t>(lease::QuotaOutcome::bad) + 1);
 
-std::uint64_t bits(std::int64_t value) noexcept {
-  return static_cast<std::uint64_t>(std::max<std::int64_t>(0, value));
-}
 Units units(std::uint64_t value) noexcept {
   return static_cast<Units>(std::min(value, static_cast<std::uint64_t>(lease::kUnitsMax)));
 }
@@ -39,10 +38,6 @@ std::string key_of(const Message& message, int row) {
   return lease::quota_key(message.quota_name(row), message.quota_key(row));
 }
 
-template <class... Columns>
-bool all_have(int rows, const Columns&... columns) noexcept {
-  return ((columns.size() == rows) && ...);
-}
 // Whether the counts add up to what there is.
 template <class Column>
 bool add_up(const Column& counts, int rows) noexcept {
@@ -65,16 +60,16 @@ void add_to_wire(const lease::QuotaAsk& ask, v1::QuotaAsks& message) {
   message.add_ask_no(ask.ask_no);
   message.add_seq(ask.seq);
   message.add_done_seq(ask.done_seq);
-  message.add_need(bits(ask.need));
-  message.add_per_s(bits(ask.per_s));
+  message.add_need(to_bits(ask.need));
+  message.add_per_s(to_bits(ask.per_s));
   message.add_refund_gen(ask.refund_gen);
-  message.add_refunded_total(bits(ask.refunded_total));
+  message.add_refunded_total(to_bits(ask.refunded_total));
   message.add_chunks(static_cast<std::uint32_t>(ask.chunks.size()));
   for (const lease::ChunkReport& chunk : ask.chunks) {
     message.add_chunk_seq(chunk.seq);
     message.add_chunk_gen(chunk.gen);
-    message.add_chunk_granted(bits(chunk.granted));
-    message.add_chunk_spent(bits(chunk.spent));
+    message.add_chunk_granted(to_bits(chunk.granted));
+    message.add_chunk_spent(to_bits(chunk.spent));
     message.add_chunk_returned(chunk.returned ? 1 : 0);
   }
 }
@@ -117,10 +112,10 @@ void add_to_wire(const lease::QuotaReply& reply, v1::QuotaReplies& message) {
   message.add_outcome(
       static_cast<std::uint32_t>(kOutcomes[static_cast<std::size_t>(reply.outcome)]));
   message.add_gen(reply.gen);
-  message.add_granted(bits(reply.granted));
-  message.add_remaining(bits(reply.remaining));
-  message.add_valid_ms(bits(reply.valid_ms));
-  message.add_retry_ms(bits(reply.retry_ms));
+  message.add_granted(to_bits(reply.granted));
+  message.add_remaining(to_bits(reply.remaining));
+  message.add_valid_ms(to_bits(reply.valid_ms));
+  message.add_retry_ms(to_bits(reply.retry_ms));
   message.add_give_back(reply.give_back ? 1 : 0);
   message.add_closed(static_cast<std::uint32_t>(reply.closed.size()));
   message.add_stop(static_cast<std::uint32_t>(reply.stop.size()));
@@ -177,13 +172,13 @@ bool from_wire(const v1::QuotaPokes& message, std::vector<lease::QuotaPoke>& pok
 
 void add_to_wire(const std::string& key, const lease::QuotaEvent& event, v1::QuotaUsage& message) {
   add_key(key, message);
-  message.add_amount(bits(event.amount));
+  message.add_amount(to_bits(event.amount));
   message.add_refund(event.action == lease::QuotaAction::refund ? 1 : 0);
   message.add_process(event.process);
   message.add_uid(event.uid);
   message.add_outcome(event.outcome);
-  message.add_left(bits(event.left));
-  message.add_at_wall_ms(bits(event.at_wall_ms));
+  message.add_left(to_bits(event.left));
+  message.add_at_wall_ms(to_bits(event.at_wall_ms));
 }
 
 bool from_wire(const v1::QuotaUsage& message, std::vector<QuotaUsageRow>& rows) {

@@ -10,8 +10,6 @@
 namespace weir::sim {
 namespace {
 
-constexpr double kMillion = 1e6;
-
 Asker asker_of(const lease::LimitConfig& config, const std::string& host, double want) {
   Asker asker;
   asker.want = want;
@@ -19,7 +17,7 @@ Asker asker_of(const lease::LimitConfig& config, const std::string& host, double
     if (lease::matches(rule.pattern, host)) {
       asker.weight = rule.weight;
       asker.band = rule.band;
-      asker.floor = static_cast<double>(rule.floor) / kMillion;
+      asker.floor = tokens(rule.floor);
       break;
     }
   return asker;
@@ -117,12 +115,12 @@ Measures::Measures(const Setup& setup)
 
 void Measures::shift(std::uint32_t limit, const std::vector<double>& wants, TimeNs now_ns) {
   limits_[limit].interval_whole = false;
-  const double rate = static_cast<double>(setup_.limits[limit].config.rate) / kMillion;
+  const double rate = tokens(setup_.limits[limit].config.rate);
   limits_[limit].convergence.start(wants, rate, now_ns);
 }
 
 void Measures::held(std::uint32_t host, std::uint32_t limit, Micro rate, TimeNs now_ns) {
-  limits_[limit].convergence.held(host, static_cast<double>(rate) / kMillion, now_ns);
+  limits_[limit].convergence.held(host, tokens(rate), now_ns);
 }
 
 void Measures::step(const std::vector<std::unique_ptr<Host>>& hosts, const Watches& watches,
@@ -148,7 +146,7 @@ void Measures::step(const std::vector<std::unique_ptr<Host>>& hosts, const Watch
 void Measures::close_bin(Limit& limit, const Watch& watch, const Bin& now) {
   const Bin before = std::exchange(limit.bin, now);
   const double seconds = static_cast<double>(now.from_ns - before.from_ns) / 1e9;
-  const double capacity = static_cast<double>(watch.config.rate) / kMillion * seconds;
+  const double capacity = tokens(watch.config.rate) * seconds;
   const auto offered = static_cast<double>(now.offered - before.offered);
   const auto spent = static_cast<double>(now.spent - before.spent);
   const bool each = watch.config.threshold == lease::Threshold::per_host;
@@ -182,7 +180,7 @@ void Measures::close_interval(std::uint32_t index, const std::vector<std::unique
     given += got.back();
     before = {row.offered(), row.spent()};
   }
-  if (!judged || asked < static_cast<double>(watch.config.rate) / kMillion) return;
+  if (!judged || asked < tokens(watch.config.rate)) return;
   // Fairness judges how what was given is divided; how much that was is what `use` says.
   const std::vector<double> fair = max_min(askers, std::min(asked, given));
   limit.jain.push_back(jain(got, fair, kSmallShare));

@@ -2,10 +2,10 @@
 
 #include <sstream>
 
+#include "sim/oracle.h"
+
 namespace weir::sim {
 namespace {
-
-double tokens(lease::Micro amount) { return static_cast<double>(amount) / 1e6; }
 
 void put(std::ostream& out, const lease::Terms& terms) {
   out << tokens(terms.rate) << "/s burst " << tokens(terms.burst) << " tail "

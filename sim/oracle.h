@@ -8,6 +8,11 @@
 
 namespace weir::sim {
 
+// As people count them.
+constexpr double tokens(lease::Micro amount) noexcept {
+  return static_cast<double>(amount) / static_cast<double>(lease::kToken);
+}
+
 using lease::Micro;
 using lease::TimeNs;
 

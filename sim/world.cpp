@@ -9,10 +9,8 @@
 namespace weir::sim {
 namespace {
 
-constexpr double kMillion = 1e6;
 constexpr TimeNs kPollNs = lease::Book::kPollNs;
 
-double tokens(Micro amount) { return static_cast<double>(amount) / kMillion; }
 double seconds(TimeNs time_ns) { return static_cast<double>(time_ns) / 1e9; }
 
 }  // namespace

@@ -7,7 +7,6 @@
 namespace weir::sim {
 namespace {
 
-constexpr double kMillion = 1e6;
 constexpr TimeNs kSpellNs = 4 * lease::kSecond;
 constexpr double kIdleRate = 0.1;  // tokens a second of a host that is nearly idle
 
@@ -48,7 +47,7 @@ void World::deal_demand(std::uint32_t limit, std::uint64_t phase) {
   double sum = 0;
   for (std::uint32_t host = 0; host < setup_.hosts; ++host)
     sum += wants[host] = weight_of(limit, host, phase);
-  double total = static_cast<double>(plan.config.rate) / kMillion * plan.overload;
+  double total = tokens(plan.config.rate) * plan.overload;
   if (plan.config.threshold == lease::Threshold::per_host) total *= setup_.hosts;
   // A crowd comes on top of what is there; quiet is seven tenths of the limit.
   const bool crowd = plan.pattern == Pattern::flash_crowd;

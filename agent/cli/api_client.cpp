@@ -108,9 +108,9 @@ net::Result<std::string> read_token(const std::string& path) {
 }
 
 // Bytes to the server and back, in the clear or not.
-class Line {
+class ApiWire {
  public:
-  explicit Line(int fd) noexcept : fd_(fd) {}
+  explicit ApiWire(int fd) noexcept : fd_(fd) {}
 
   net::Result<bool> secure(const Place& place, const ApiOptions& options) {
     net::TlsOptions tls;
@@ -212,7 +212,7 @@ net::Result<ApiAnswer> call_api(const ApiOptions& options, const ApiRequest& req
         "Content-Type: application/json\r\nContent-Length: " + std::to_string(request.body.size()) +
         "\r\n";
   bytes += "\r\n" + request.body;
-  Line line(socket.fd());
+  ApiWire line(socket.fd());
   if (place->secure)
     if (const auto secured = line.secure(*place, options); !secured) return secured.error();
   if (const std::string why = line.send(bytes); !why.empty())

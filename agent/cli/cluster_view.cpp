@@ -8,7 +8,6 @@ namespace {
 
 constexpr int kPagesMax = 256;
 constexpr double kMicro = 1e6;
-constexpr std::uint64_t kMsMax = UINT64_MAX / 1'000'000;
 
 net::Result<ClusterAnswer> collect(
     const std::function<net::Result<v1::AdminResponse>(const v1::AdminRequest&)>& ask,
@@ -32,10 +31,6 @@ net::Result<ClusterAnswer> collect(
     query.set_page_token(report.next_page_token());
   }
   return all;
-}
-
-std::string duration_ms(std::uint64_t ms) {
-  return format_duration(std::min(ms, kMsMax) * 1'000'000);
 }
 
 const char* state_word(v1::HostState state) {
@@ -80,14 +75,14 @@ std::string tokens_text(std::uint64_t micro) {
 void add_server(const Context& context, const v1::ServerReport& server, Facts& facts) {
   facts.add("Token server", context.escaped(server.name()) + ", weir " +
                                 context.escaped(server.version()) + ", up " +
-                                duration_ms(server.uptime_ms()));
+                                format_ms(server.uptime_ms()));
   facts.add("Namespace", context.escaped(server.namespace_name()) + ": " +
                              plural(server.limits(), "limit", "limits") + ", " +
                              plural(server.hosts(), "host", "hosts"));
   if (!server.owner())
     facts.add("Owner", {context.escaped(server.owner_name()) + ", not this server", Style::warn});
   if (server.learning_left_ms() != 0)
-    facts.add("Learning", {"what hosts hold, for " + duration_ms(server.learning_left_ms()) +
+    facts.add("Learning", {"what hosts hold, for " + format_ms(server.learning_left_ms()) +
                                " at most; until then nobody gets more than it has",
                            Style::warn});
   facts.add("Leases", "of " + format_duration(server.ttl_ns()) + ", then a tail of " +
@@ -156,7 +151,7 @@ Table hosts_table(const Context& context, const std::vector<v1::HostReport>& hos
       row.emplace_back(format_count(host.spent_total()));
     }
     row.emplace_back(format_ago(host.refresh_age_ms()));
-    row.emplace_back(duration_ms(host.since_ms()));
+    row.emplace_back(format_ms(host.since_ms()));
     row.emplace_back(context.escaped(host.version()));
     row.emplace_back(context.escaped(host.address()));
     table.add(std::move(row));

@@ -8,6 +8,7 @@
 #include <ostream>
 #include <thread>
 
+#include "agent/cli/client_ptr.h"
 #include "agent/cli/commands.h"
 #include "agent/cli/json.h"
 #include "agent/cli/table.h"
@@ -21,11 +22,6 @@ using Clock = std::chrono::steady_clock;
 constexpr std::uint64_t kBatchCalls = 1000;  // between two looks at the clock
 constexpr std::uint32_t kThreadsMax = 64;
 constexpr std::uint64_t kNeverDryBurst = 1ULL << 39;
-
-struct CloseClient {
-  void operator()(weir_client* client) const noexcept { weir_close(client); }
-};
-using ClientPtr = std::unique_ptr<weir_client, CloseClient>;
 
 struct Row {
   std::string operation;

@@ -39,7 +39,6 @@ int cmd_clients(const Context& context) {
     return kExitOk;
   }
   constexpr std::size_t kCommandColumns = 60;
-  constexpr std::uint64_t kMsMax = UINT64_MAX / 1'000'000;
   Table table{{{"PID", Align::right},
                {"UID", Align::right},
                {"GID", Align::right},
@@ -53,8 +52,7 @@ int cmd_clients(const Context& context) {
   for (const auto& client : clients) {
     table.add({std::to_string(client.pid()), std::to_string(client.uid()),
                std::to_string(client.gid()), context.escaped(client.domain()),
-               context.escaped(client.label()),
-               format_duration(std::min(client.attached_ms(), kMsMax) * 1'000'000),
+               context.escaped(client.label()), format_ms(client.attached_ms()),
                std::to_string(client.waiting()), format_count(client.doorbells_total()),
                std::to_string(client.major()) + "." + std::to_string(client.minor()),
                shorten(context.escaped(client.command()), kCommandColumns, context.charset)});

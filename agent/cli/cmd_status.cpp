@@ -18,8 +18,6 @@ std::string percent(std::uint64_t part, std::uint64_t whole) {
   return (part != 0 && value < 0.01 ? std::string{"< 0.01"} : format_per_s(value)) + " %";
 }
 
-constexpr std::uint64_t kMsMax = UINT64_MAX / 1'000'000;
-
 Cell cpu_words(const Context& context, const v1::CpuStatus& cpu, const CpuFigures& figures) {
   if (!figures.smoothed_permille)
     return {"not measured: " + context.escaped(figures.blind_reason), Style::warn};
@@ -99,14 +97,12 @@ void add_upstream(const Context& context, const v1::UpstreamStatus& up, Facts& f
            format_duration(up.round_trip_last_us() * 1000) + " (99 %: up to " +
            format_duration(up.round_trip_p99_us() * 1000) + ")",
        up.success_ratio() < 0.99 ? Style::warn : Style::plain});
-  const std::string before = format_duration(std::min(up.fallback_total_ms(), kMsMax) * 1'000'000) +
-                             " in all, " + plural(up.fallback_starts_total(), "time", "times");
+  const std::string before = format_ms(up.fallback_total_ms()) + " in all, " +
+                             plural(up.fallback_starts_total(), "time", "times");
   if (up.fallback())
-    facts.add(
-        "Without server",
-        {"limits of the cluster go by their tails and fallbacks, for " +
-             format_duration(std::min(up.fallback_ms(), kMsMax) * 1'000'000) + " now; " + before,
-         Style::bad});
+    facts.add("Without server", {"limits of the cluster go by their tails and fallbacks, for " +
+                                     format_ms(up.fallback_ms()) + " now; " + before,
+                                 Style::bad});
   else
     facts.add("Without server",
               up.fallback_starts_total() == 0 ? std::string("never so far") : "not now; " + before);
@@ -165,8 +161,7 @@ int cmd_status(const Context& context) {
   }
   Facts facts;
   facts.add("Agent", "weir-agent " + context.escaped(status.version()) + ", pid " +
-                         std::to_string(status.pid()) + ", up " +
-                         format_duration(std::min(status.uptime_ms(), kMsMax) * 1'000'000));
+                         std::to_string(status.pid()) + ", up " + format_ms(status.uptime_ms()));
   facts.add("Runtime dir", context.escaped(status.runtime_dir()));
   add_rules(context, status, facts);
   const bool late = status.ticks_late_total() > status.ticks_total() / 100;

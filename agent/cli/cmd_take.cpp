@@ -7,17 +7,13 @@
 #include <memory>
 #include <ostream>
 
+#include "agent/cli/client_ptr.h"
 #include "agent/cli/commands.h"
 #include "agent/cli/json.h"
 
 namespace weir::cli {
 
 namespace {
-
-struct CloseClient {
-  void operator()(weir_client* client) const noexcept { weir_close(client); }
-};
-using ClientPtr = std::unique_ptr<weir_client, CloseClient>;
 
 constexpr std::uint32_t kConnectTimeoutMs = 1000;
 

@@ -40,7 +40,7 @@ void print_breakers(const Context& context, const v1::ResourcesResponse& resourc
     const bool states = each.breaker() == "states";
     table.add({shown_name(context, each.domain(), each.name()),
                Cell{breaker_text(context, each), breaker_style(each)},
-               states ? time_of_ms(each.breaker_since_ms()) : std::string("-"),
+               states ? format_ms(each.breaker_since_ms()) : std::string("-"),
                states ? format_count(each.breaker_opened_total()) : std::string("-"),
                format_count(states ? each.broken_total() : each.throttled_total()),
                states ? context.escaped(each.breaker_reason()) : std::string("adaptive")});
@@ -60,7 +60,7 @@ void print_degrades(const Context& context, const v1::ResourcesResponse& resourc
     std::string signal = context.escaped(d.signal());
     if (!d.resource().empty()) signal += " of " + context.escaped(d.resource());
     std::string by = d.forced() ? "an operator" : "its signal";
-    if (d.forced_ms() != 0) by += ", for " + time_of_ms(d.forced_ms());
+    if (d.forced_ms() != 0) by += ", for " + format_ms(d.forced_ms());
     table.add({shown_name(context, d.domain(), d.name()), signal,
                d.value_text().empty() ? std::string("-") : context.escaped(d.value_text()),
                Cell{std::to_string(d.level()) + "/" + std::to_string(d.levels_size()),

@@ -17,7 +17,7 @@ Paragraph concurrency(const Context& context, const v1::ResourceStatus& r) {
       text += " " + context.escaped(each.name()) + " may take " + format_exact(each.room()) +
               (each.room() == 1 ? " of them." : " of them.");
   if (r.lease_ms() != 0)
-    text += " A holder that does not move for " + time_of_ms(r.lease_ms()) + " loses its permits.";
+    text += " A holder that does not move for " + format_ms(r.lease_ms()) + " loses its permits.";
   const bool full = r.in_flight() >= r.concurrency();
   return {"In flight", std::move(text), full ? Style::bad : Style::plain};
 }
@@ -33,7 +33,7 @@ Paragraph share_words(const v1::PermitShare& share) {
   std::string text = format_exact(share.permits()) + " of the cluster's " + all +
                      " permits; this host wants " + format_exact(share.wanted());
   if (share.hosts() != 0) text += ", one of " + std::to_string(share.hosts()) + " that use it";
-  text += share.leased() ? "; leased, and good for " + time_of_ms(share.left_ms()) +
+  text += share.leased() ? "; leased, and good for " + format_ms(share.left_ms()) +
                                " without another word of the server"
                          : "; not leased yet";
   return {"Share", text, share.leased() ? Style::plain : Style::warn};
@@ -84,15 +84,14 @@ Paragraph breaker(const Context& context, const v1::ResourceStatus& r) {
             "adaptive: " + share_text(r.throttle_share()) +
                 " of the calls are refused here, as the other end would",
             breaker_style(r)};
-  std::string text = breaker_text(context, r) + " since " + time_of_ms(r.breaker_since_ms());
+  std::string text = breaker_text(context, r) + " since " + format_ms(r.breaker_since_ms());
   if (!r.breaker_reason().empty()) text += ": " + context.escaped(r.breaker_reason());
   if (r.breaker_due_ms() != 0)
-    text += r.breaker_state() == "open"
-                ? ". A probe may go in " + time_of_ms(r.breaker_due_ms())
-                : ". It counts as lost in " + time_of_ms(r.breaker_due_ms());
+    text += r.breaker_state() == "open" ? ". A probe may go in " + format_ms(r.breaker_due_ms())
+                                        : ". It counts as lost in " + format_ms(r.breaker_due_ms());
   if (r.breaker_state().starts_with("forced"))
     text += r.breaker_forced_ms() == 0 ? ", until told otherwise"
-                                       : ", for " + time_of_ms(r.breaker_forced_ms()) + " more";
+                                       : ", for " + format_ms(r.breaker_forced_ms()) + " more";
   text += ". Opened " + plural(r.breaker_opened_total(), "time", "times") + " under this agent.";
   return {"Breaker", std::move(text), breaker_style(r)};
 }
@@ -129,9 +128,9 @@ std::vector<Paragraph> explain(const Context& context, const v1::ResourceStatus&
     paragraphs.push_back({"Retries", format_exact(r.retries_left()) + " left in the budget",
                           r.retries_left() == 0 ? Style::warn : Style::plain});
   if (r.deadline_max_ms() != 0)
-    paragraphs.push_back({"Deadline", time_of_ms(r.deadline_default_ms()) +
+    paragraphs.push_back({"Deadline", format_ms(r.deadline_default_ms()) +
                                           " where a caller says none, at most " +
-                                          time_of_ms(r.deadline_max_ms())});
+                                          format_ms(r.deadline_max_ms())});
   add_oddities(r, paragraphs);
   paragraphs.push_back({"Defined", "line " + std::to_string(r.line()) + " of the rules file"});
   return paragraphs;

@@ -9,8 +9,6 @@ namespace weir::cli {
 
 namespace {
 
-constexpr std::uint64_t kMsMax = UINT64_MAX / 1'000'000;
-
 Style state_style(const std::string& state) {
   if (state == "ok" || state == "none") return Style::plain;
   return state == "unreachable" ? Style::bad : Style::warn;
@@ -82,8 +80,7 @@ void print_quota_keys(const Context& context, const v1::QuotasResponse& quotas) 
                Cell{state + (each.waiting() ? ", asking" : ""), state_style(each.state())},
                format_count(each.here()), format_count(each.per_s()),
                format_count(each.consumed_total()), format_count(each.remaining()),
-               each.has_valid_ms() ? format_duration(std::min(each.valid_ms(), kMsMax) * 1'000'000)
-                                   : std::string("-")});
+               each.has_valid_ms() ? format_ms(each.valid_ms()) : std::string("-")});
   }
   table.print(context);
   if (quotas.left_out() != 0)

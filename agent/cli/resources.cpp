@@ -7,7 +7,6 @@ namespace weir::cli {
 
 namespace {
 
-constexpr std::uint64_t kMsMax = UINT64_MAX / 1'000'000;
 constexpr double kVisibleShare = 0.0005;
 
 net::Result<v1::ResourcesResponse> resources_of(net::Result<v1::AdminResponse> answer) {
@@ -50,10 +49,6 @@ net::Result<v1::ResourcesResponse> fetch_resources(const Context& context,
                                                    const std::string& domain,
                                                    const std::string& name) {
   return resources_of(context.ask(resource_request(domain, name)));
-}
-
-std::string time_of_ms(std::uint64_t ms) {
-  return format_duration(std::min(ms, kMsMax) * 1'000'000);
 }
 
 std::string share_text(double share) {

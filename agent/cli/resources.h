@@ -34,7 +34,6 @@ std::string breaker_text(const Context& context, const v1::ResourceStatus& resou
 Style breaker_style(const v1::ResourceStatus& resource);
 std::string response_text(const v1::ResourceStatus& resource);
 std::string share_text(double share);
-std::string time_of_ms(std::uint64_t ms);
 // With its domain where that is another than the default one.
 std::string shown_name(const Context& context, const std::string& domain, const std::string& name);
 

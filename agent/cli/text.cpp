@@ -209,10 +209,12 @@ std::string format_duration(std::uint64_t ns) {
   return {};
 }
 
-std::string format_ago(std::uint64_t ms) {
+std::string format_ms(std::uint64_t ms) {
   constexpr std::uint64_t kMsMax = UINT64_MAX / 1'000'000;
-  return format_duration(std::min(ms, kMsMax) * 1'000'000) + " ago";
+  return format_duration(std::min(ms, kMsMax) * 1'000'000);
 }
+
+std::string format_ago(std::uint64_t ms) { return format_ms(ms) + " ago"; }
 
 std::string format_permille(std::uint32_t permille) {
   return std::to_string(permille / 10) + "." + std::to_string(permille % 10) + " %";

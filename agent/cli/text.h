@@ -33,6 +33,7 @@ std::string format_exact(std::uint64_t count);        // 12,345,678
 std::string format_per_s(double per_s);               // 0, 0.25, 12.3, 4.56k
 std::string format_bytes(std::uint64_t bytes);        // 512 B, 1.5 MiB
 std::string format_duration(std::uint64_t ns);        // 850 ns, 1.25 ms, 3.2 s, 2m 5s, 3h 4m, 2d 3h
+std::string format_ms(std::uint64_t ms);              // the same, of milliseconds
 std::string format_ago(std::uint64_t ms);             // 3.2 s ago
 std::string format_permille(std::uint32_t permille);  // 12.5 %
 std::string plural(std::uint64_t count, std::string_view singular, std::string_view plural_form);

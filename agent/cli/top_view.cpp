@@ -94,11 +94,10 @@ Line second_line(const Context& context, const TopModel& model, std::size_t widt
   }
   for (const auto& domain : status.domains())
     clients += domain.clients();
-  constexpr std::uint64_t kMsMax = UINT64_MAX / 1'000'000;
   Line line;
   if (width >= 80)
     line.push_back({"agent " + escaped(context, status.version()) + " up " +
-                    format_duration(std::min(status.uptime_ms(), kMsMax) * 1'000'000) + "  "});
+                    format_ms(status.uptime_ms()) + "  "});
   line.push_back({plural(clients, "client", "clients") + "  admitted "});
   line.push_back({format_per_s(admitted) + "/s", TopStyle::good});
   line.push_back({"  refused "});

@@ -19,7 +19,6 @@ namespace weir::server {
 namespace {
 
 constexpr int kPagesPerStep = 1'000;
-constexpr int kBusyMs = 5'000;
 
 bool exists(const std::string& path) {
   struct stat info {};

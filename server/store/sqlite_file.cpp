@@ -20,7 +20,6 @@
 namespace weir::server {
 namespace {
 
-constexpr int kBusyMs = 5'000;
 constexpr int kSyncTries = 3;
 // A disk takes longer. What is faster does not sync, or has a cache that is safe: it is said.
 constexpr std::int64_t kSyncSuspectUs = 15;

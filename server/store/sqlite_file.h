@@ -17,6 +17,8 @@ enum class Sync : std::uint8_t {
   off,     // a power cut may take everything
 };
 
+inline constexpr int kBusyMs = 5'000;  // waited for another process's lock
+
 struct FileOptions {
   std::string path;
   Sync sync = Sync::full;

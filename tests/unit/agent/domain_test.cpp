@@ -5,12 +5,12 @@
 #include <gtest/gtest.h>
 
 #include "shm/bucket.h"
+#include "tests/unit/agent/plain_domain.h"
 
 namespace weir::agent {
 namespace {
 
 using namespace shm;
-constexpr std::int64_t kSecond = 1'000'000'000;
 
 class DomainTest : public testing::Test {
  protected:

@@ -25,8 +25,7 @@ std::optional<QuotaFound> look(const QuotaMemory& memory, const std::string& key
   const QuotaView view = memory.place().view;
   const QuotaText text(key.data(), key.size());
   QuotaFound found;
-  if (!view.find(name, text, view.hash(name, text), found))
-    return std::nullopt;
+  if (!view.find(name, text, view.hash(name, text), found)) return std::nullopt;
   return found;
 }
 

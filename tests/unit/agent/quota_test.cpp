@@ -2,12 +2,12 @@
 
 #include <gtest/gtest.h>
 
+#include "tests/unit/agent/plain_domain.h"
+
 namespace weir::agent {
 namespace {
 
 using Verdict = AttachQuota::Verdict;
-constexpr std::int64_t kSecond = 1'000'000'000;
-
 TEST(AttachQuota, OneUsersStormIsSlowedAndAnotherUserIsNot) {
   AttachQuota quota;
   int ok = 0;

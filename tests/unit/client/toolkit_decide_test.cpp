@@ -11,7 +11,6 @@
 namespace weir::test {
 namespace {
 
-constexpr std::uint32_t kApi = 0;
 constexpr std::int64_t kMs = 1'000'000;
 
 struct Decide : ::testing::Test {

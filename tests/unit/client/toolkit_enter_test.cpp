@@ -11,8 +11,6 @@
 namespace weir::test {
 namespace {
 
-constexpr std::uint32_t kApi = 0;
-
 struct Enter : ::testing::Test {
   ToolkitHost host;
   weir_client* client = nullptr;

@@ -13,8 +13,6 @@
 namespace weir::test {
 namespace {
 
-constexpr std::uint32_t kApi = 0;
-
 struct GuardTest : ::testing::Test {
   ToolkitHost host;
   weir_client* client = nullptr;

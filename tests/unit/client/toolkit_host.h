@@ -31,6 +31,8 @@
 
 namespace weir::test {
 
+inline constexpr std::uint32_t kApi = 0;  // the resource that most tests publish
+
 // A child that does not outlive its test, however that ends.
 inline pid_t fork_child() {
   const pid_t pid = ::fork();

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "net/frame.h"
+#include "tests/unit/net/decode_again.h"
 #include "tests/unit/net/loop.h"
 
 namespace weir::net {
@@ -57,12 +58,6 @@ v1::ToAgent rules_message() {
   rule->set_period_ns(1'000'000'000);
   rule->set_fallback(v1::RULE_FALLBACK_LOCAL);
   return message;
-}
-
-template <class Message>
-Complaint decode_again(const Message& sent) {
-  Message received;
-  return decode(sent.SerializeAsString(), received);
 }
 
 TEST(LeaseWire, TakesWhatIsRight) {

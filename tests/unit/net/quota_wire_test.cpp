@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "net/lease_wire.h"
+#include "tests/unit/net/decode_again.h"
 
 namespace weir::net {
 namespace {
@@ -77,12 +78,6 @@ v1::ToAgent replies_message(int rows) {
     }
   }
   return message;
-}
-
-template <class Message>
-Complaint decode_again(const Message& sent) {
-  Message received;
-  return decode(sent.SerializeAsString(), received);
 }
 
 // With every row, name and chunk as long as it may be.

@@ -12,20 +12,6 @@ using testing::ElementsAre;
 using testing::HasSubstr;
 using testing::IsEmpty;
 
-RuleSet rules_of(const std::string& text) {
-  ParseResult result = parse("version: 1\n" + text);
-  for (const Problem& problem : result.problems)
-    ADD_FAILURE() << to_string(problem);
-  return result.ok() ? *result.rules : RuleSet{};
-}
-
-ServerRules server_of(const std::string& text) {
-  ServerParseResult result = parse_server_rules("version: 1\n" + text, "server.yaml");
-  for (const Problem& problem : result.problems)
-    ADD_FAILURE() << to_string(problem);
-  return result.ok() ? *result.rules : ServerRules{};
-}
-
 TEST(Cluster, AFileWithoutItHasAnEmbeddedServerThatServesNothing) {
   const ClusterRule cluster = rules_of("limits: []").cluster;
 

@@ -10,20 +10,6 @@ namespace {
 using testing::ElementsAre;
 using testing::IsEmpty;
 
-RuleSet rules(const std::string& text) {
-  ParseResult result = parse("version: 1\n" + text);
-  EXPECT_TRUE(result.ok()) << first_problem(result);
-  return result.ok() ? *result.rules : RuleSet{};
-}
-
-std::vector<std::string> diff(const std::string& before, const std::string& after) {
-  std::vector<std::string> lines;
-  for (const RuleChange& change : diff_rules(rules(before), rules(after))) {
-    lines.push_back(to_string(change));
-  }
-  return lines;
-}
-
 TEST(Diff, WhereARuleStandsDoesNotCount) {
   EXPECT_THAT(diff("limits: [{name: a, rate: 1/s}, {name: b, rate: 1/s}]",
                    "\n# moved\nlimits:\n  - {name: b, rate: 1/s}\n  - {name: a, rate: 1/s}\n"),
@@ -63,8 +49,8 @@ TEST(Diff, DomainsComeAndGoWithTheirLimits) {
       "domains: [{name: default}, {name: web, allow: {users: [33]}}]\n"
       "limits: [{name: a, domain: web, rate: 1/s}]";
 
-  const auto added = diff_rules(rules(""), rules(two));
-  const auto removed = diff_rules(rules(two), rules(""));
+  const auto added = diff_rules(rules_of(""), rules_of(two));
+  const auto removed = diff_rules(rules_of(two), rules_of(""));
 
   ASSERT_EQ(added.size(), 2U);
   EXPECT_EQ(to_string(added[0]),

@@ -14,12 +14,6 @@ using testing::SizeIs;
 ParseResult agent_of(const std::string& text) {
   return parse_rules("version: 1\n" + text, "rules.yaml");
 }
-ServerParseResult server_of(const std::string& text) {
-  return parse_server_rules("version: 1\n" + text, "server.yaml");
-}
-std::string first_problem(const auto& result) {
-  return result.problems.empty() ? std::string{} : to_string(result.problems.front());
-}
 
 TEST(PermitRules, AResourceIsOfTheHostUnlessItSaysCluster) {
   const ParseResult result = agent_of(
@@ -56,8 +50,8 @@ TEST(PermitRules, WhatDoesNotFitIsSaidWithItsLine) {
 }
 
 TEST(PermitRules, TheServerHasAListInANamespace) {
-  const ServerParseResult result =
-      server_of("namespaces: {shop: {concurrency: [{name: db, max: 100}, {name: mq, max: 7}]}}\n");
+  const ServerParseResult result = parse_server(
+      "namespaces: {shop: {concurrency: [{name: db, max: 100}, {name: mq, max: 7}]}}\n");
 
   ASSERT_TRUE(result.ok()) << first_problem(result);
   const auto& permits = result.rules->namespaces.at(0).permits;
@@ -68,7 +62,7 @@ TEST(PermitRules, TheServerHasAListInANamespace) {
 
 TEST(PermitRules, TheServersListIsChecked) {
   const auto problem_of = [](const std::string& list) {
-    return first_problem(server_of("namespaces:\n  shop:\n    concurrency: " + list + "\n"));
+    return first_problem(parse_server("namespaces:\n  shop:\n    concurrency: " + list + "\n"));
   };
 
   EXPECT_THAT(problem_of("5"), HasSubstr("server.yaml:4"));
@@ -91,7 +85,8 @@ TEST(PermitRules, AChangeIsSeenOnBothSides) {
     return *agent_of("resources:\n  - {name: db, concurrency: {max: 5" + fields + "}}\n").rules;
   };
   const auto server = [](const std::string& max) {
-    return *server_of("namespaces: {shop: {concurrency: [{name: db, max: " + max + "}]}}\n").rules;
+    return *parse_server("namespaces: {shop: {concurrency: [{name: db, max: " + max + "}]}}\n")
+                .rules;
   };
 
   EXPECT_THAT(changed(diff_rules(host(""), host(", scope: cluster"))),

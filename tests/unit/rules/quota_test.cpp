@@ -14,12 +14,6 @@ using testing::HasSubstr;
 using testing::IsEmpty;
 using testing::SizeIs;
 
-ServerRules server_of(const std::string& text) {
-  ServerParseResult result = parse_server_rules("version: 1\n" + text, "server.yaml");
-  for (const Problem& problem : result.problems)
-    ADD_FAILURE() << to_string(problem);
-  return result.ok() ? *result.rules : ServerRules{};
-}
 QuotaRule only_quota(const std::string& fields) {
   const ServerRules rules =
       server_of("namespaces: {shop: {quotas: [{name: calls, " + fields + "}]}}");

@@ -156,18 +156,6 @@ TEST(ToolkitRules, TheExampleHasEveryFeature) {
   EXPECT_EQ(domain.resources[0].deadline, plain.deadline);
 }
 
-std::vector<std::string> diff(const std::string& before, const std::string& after) {
-  const ParseResult old_rules = parse("version: 1\n" + before);
-  const ParseResult new_rules = parse("version: 1\n" + after);
-  EXPECT_TRUE(old_rules.ok()) << first_problem(old_rules);
-  EXPECT_TRUE(new_rules.ok()) << first_problem(new_rules);
-  std::vector<std::string> lines;
-  if (!old_rules.ok() || !new_rules.ok()) return lines;
-  for (const RuleChange& change : diff_rules(*old_rules.rules, *new_rules.rules))
-    lines.push_back(to_string(change));
-  return lines;
-}
-
 TEST(ToolkitDiff, NamesWhatChangedInTheWordsOfTheFile) {
   EXPECT_THAT(
       diff("resources: [{name: db, concurrency: 10, shed: bbr, breaker: {growth: 1.5}}]",

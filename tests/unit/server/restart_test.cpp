@@ -45,12 +45,12 @@ class RestartTest : public ServerTest {
   }
 };
 
-constexpr char kLimit[] = "{name: /api, rate: 300/s}";
+constexpr char kRestartLimit[] = "{name: /api, rate: 300/s}";
 
 TEST_F(RestartTest, TheEpochRises) {
   std::uint64_t epoch = 0;
   for (int each = 0; each < 3; ++each) {
-    ASSERT_TRUE(start(file(kLimit)));
+    ASSERT_TRUE(start(file(kRestartLimit)));
     EXPECT_GT(shop().epoch, epoch);
     epoch = shop().epoch;
     server_.reset();
@@ -58,7 +58,7 @@ TEST_F(RestartTest, TheEpochRises) {
 }
 
 TEST_F(RestartTest, WhenAllThatWereKnownHaveComeLearningEnds) {
-  ASSERT_TRUE(start(file(kLimit)));
+  ASSERT_TRUE(start(file(kRestartLimit)));
   ASSERT_TRUE(learned());
   RawAgent a = agent();
   ASSERT_TRUE(a.greet());
@@ -66,7 +66,7 @@ TEST_F(RestartTest, WhenAllThatWereKnownHaveComeLearningEnds) {
   ASSERT_TRUE(grant);
   server_.reset();
 
-  ASSERT_TRUE(start(long_leases(kLimit)));
+  ASSERT_TRUE(start(long_leases(kRestartLimit)));
   EXPECT_TRUE(shop().learning);
   RawAgent back(io, address_, "web-1", 1);
   back.hello_no = a.hello_no;
@@ -83,7 +83,7 @@ TEST_F(RestartTest, WhenAllThatWereKnownHaveComeLearningEnds) {
 // The welcome waits for the disk. What a host holds of the permits is waited for from its hello on,
 // since with the last one of those who were known everything else has been learned.
 TEST_F(RestartTest, PermitsOfAHostThatIsNotYetWelcomedAreWaitedFor) {
-  std::string text = file(kLimit, "    concurrency: [{name: db, max: 10}]\n");
+  std::string text = file(kRestartLimit, "    concurrency: [{name: db, max: 10}]\n");
   ASSERT_TRUE(start(text));
   ASSERT_TRUE(learned());
   RawAgent a = agent("web-1");
@@ -123,7 +123,7 @@ TEST_F(RestartTest, PermitsOfAHostThatIsNotYetWelcomedAreWaitedFor) {
 }
 
 TEST_F(RestartTest, AClaimThatNobodyProvedIsNotBelieved) {
-  ASSERT_TRUE(start(file(kLimit)));
+  ASSERT_TRUE(start(file(kRestartLimit)));
   RawAgent a = agent();
   lease::Grant forged;
   forged.terms = {200 * lease::kToken, 200 * lease::kToken, 0, 0};
@@ -137,13 +137,13 @@ TEST_F(RestartTest, AClaimThatNobodyProvedIsNotBelieved) {
 }
 
 TEST_F(RestartTest, TheVeryFirstStartHasNothingToLearn) {
-  ASSERT_TRUE(start(long_leases(kLimit)));
+  ASSERT_TRUE(start(long_leases(kRestartLimit)));
   EXPECT_FALSE(shop().learning);
 }
 
 // An agent that was served before us is proof that somebody was.
 TEST_F(RestartTest, AWipedStateIsNoticedByTheFirstAgentThatComes) {
-  ASSERT_TRUE(start(long_leases(kLimit)));
+  ASSERT_TRUE(start(long_leases(kRestartLimit)));
   RawAgent a = agent();
   a.epoch_seen = 5;
   v1::ToServer hello = a.hello();
@@ -152,7 +152,7 @@ TEST_F(RestartTest, AWipedStateIsNoticedByTheFirstAgentThatComes) {
   EXPECT_TRUE(shop().learning);
   EXPECT_GT(shop().epoch, 5U);
   server_.reset();
-  ASSERT_TRUE(start(long_leases(kLimit)));
+  ASSERT_TRUE(start(long_leases(kRestartLimit)));
   EXPECT_TRUE(shop().learning);
   RawAgent back = agent();
   ASSERT_TRUE(back.greet());
@@ -162,11 +162,11 @@ TEST_F(RestartTest, AWipedStateIsNoticedByTheFirstAgentThatComes) {
 // The first start found a damaged list and ended before it had learned for its full time, so the
 // second cannot know whom the first had not heard of yet.
 TEST_F(RestartTest, AStartThatNeverLearnedLeavesNoListToBeBelieved) {
-  ASSERT_TRUE(start(long_leases(kLimit)));
+  ASSERT_TRUE(start(long_leases(kRestartLimit)));
   server_.reset();
   std::ofstream(dir_ + "/state/identities") << "rubbish";
   for (const bool somebody_comes : {true, false, true}) {
-    ASSERT_TRUE(start(long_leases(kLimit)));
+    ASSERT_TRUE(start(long_leases(kRestartLimit)));
     EXPECT_TRUE(shop().learning);
     if (somebody_comes) {
       RawAgent a = agent("web-1", 7);
@@ -178,24 +178,24 @@ TEST_F(RestartTest, AStartThatNeverLearnedLeavesNoListToBeBelieved) {
 }
 
 TEST_F(RestartTest, WhoNeverCameBackIsForgotten) {
-  ASSERT_TRUE(start(file(kLimit)));
+  ASSERT_TRUE(start(file(kRestartLimit)));
   ASSERT_TRUE(learned());
   RawAgent a = agent();
   ASSERT_TRUE(a.greet());
   server_.reset();
-  ASSERT_TRUE(start(file(kLimit)));
+  ASSERT_TRUE(start(file(kRestartLimit)));
   EXPECT_TRUE(shop().learning);
   ASSERT_TRUE(learned());  // by the time alone
   run_for(io, 100ms);
   server_.reset();
 
-  ASSERT_TRUE(start(file(kLimit)));
+  ASSERT_TRUE(start(file(kRestartLimit)));
 
   EXPECT_FALSE(shop().learning);  // nobody is out there
 }
 
 TEST_F(RestartTest, AnAgentThatSawAHigherEpochRaisesOurs) {
-  ASSERT_TRUE(start(file(kLimit)));
+  ASSERT_TRUE(start(file(kRestartLimit)));
   RawAgent a = agent();
   a.epoch_seen = 1ULL << 40;
 
@@ -205,25 +205,25 @@ TEST_F(RestartTest, AnAgentThatSawAHigherEpochRaisesOurs) {
   EXPECT_EQ(welcome->epoch(), a.epoch_seen + 1);
   EXPECT_EQ(server_->status().epoch, a.epoch_seen + 1);
   server_.reset();
-  ASSERT_TRUE(start(file(kLimit)));
+  ASSERT_TRUE(start(file(kRestartLimit)));
   EXPECT_EQ(shop().epoch, a.epoch_seen + 2);
 }
 
 // An old copy of the state directory was put back: its list lacks whoever came later.
 TEST_F(RestartTest, ARestoredListEndsNoLearningEarly) {
   namespace fs = std::filesystem;
-  ASSERT_TRUE(start(file(kLimit)));
+  ASSERT_TRUE(start(file(kRestartLimit)));
   ASSERT_TRUE(learned());
   RawAgent a = agent();
   ASSERT_TRUE(a.greet());
   server_.reset();
   fs::copy(dir_ + "/state", dir_ + "/backup");
-  ASSERT_TRUE(start(file(kLimit)));
+  ASSERT_TRUE(start(file(kRestartLimit)));
   server_.reset();
   fs::remove_all(dir_ + "/state");
   fs::copy(dir_ + "/backup", dir_ + "/state");
 
-  ASSERT_TRUE(start(long_leases(kLimit)));
+  ASSERT_TRUE(start(long_leases(kRestartLimit)));
   RawAgent back = agent();
   back.hello_no = a.hello_no;
   back.epoch_seen = shop().epoch + 9;
@@ -234,9 +234,9 @@ TEST_F(RestartTest, ARestoredListEndsNoLearningEarly) {
 }
 
 TEST_F(RestartTest, ASecondServerOnTheSameStateIsTurnedAway) {
-  ASSERT_TRUE(start(file(kLimit)));
+  ASSERT_TRUE(start(file(kRestartLimit)));
   TokenServer second(io, {});
-  const StartResult started = second.start(parsed(file(kLimit)));
+  const StartResult started = second.start(parsed(file(kRestartLimit)));
   EXPECT_TRUE(started.in_use);
   EXPECT_NE(started.error, "");
 }
