@@ -2,6 +2,7 @@
 """Takes one protecting rule out of a copy of the sources at a time and shows that a test fails.
 
     tests/mutants/run.py [NAME...]     all, or those whose name contains a NAME
+    tests/mutants/run.py --check       only whether the text of each is there
 
 Each mutant is a text replaced by another in one file. A text that is not found fails the run: a
 rule that moved takes its mutant along. What a schedule of threads would have to hit by chance
@@ -100,7 +101,7 @@ MUTANTS = [
     ("refusals_do_not_ring", "agent/mint/minter.cpp", "!pressed && wait_ns >= kRingsFromNs ? 1 : 0", "0 * wait_ns * pressed",
      "minter"),
     ("a_pressed_limit_waits", "agent/mint/minter.cpp", "  if (!pressed) return wait_ns;\n", "  return wait_ns;\n", "minter"),
-    ("every_limit_in_every_tick", "agent/mint/minter.cpp", "due_ns_[index] = std::min(now_ns + wait_ns, rule.until_mono_ns);",
+    ("every_limit_in_every_tick", "agent/mint/minter.cpp", "due_ns_[index] = std::min(together(now_ns, wait_ns), rule.until_mono_ns);",
      "due_ns_[index] = now_ns; (void)wait_ns;", "minter"),
     ("a_doorbell_beyond_the_table", "agent/mint/minter.cpp", "if (index < limits_.size() && limits_[index].active) due_ns_[index] = 0;",
      "due_ns_[index % limits_.size()] = 0;", "minter"),
@@ -189,10 +190,26 @@ MUTANTS = [
      "", "quota_table"),
     ("the_next_key_is_paid", "shm/quota.h", "i < kQuotaStepsMax && quota_is_of(before, generation); ++i", "i < kQuotaStepsMax; ++i",
      "quota_table"),
-    ("forged_units_stay", "agent/quota/table.cpp", "const std::uint64_t right = quota_is_of(now, generation) ? kept.expected : 0;",
-     "const std::uint64_t right = quota_is_of(now, generation) ? quota_value(now) : 0; kept.expected = right;", "quota_table"),
+    ("forged_units_stay", "shm/quota.h", "return !quota_is_of(now, generation) || quota_value(now) > expected; };",
+     "return !quota_is_of(now, generation); };", "quota_table"),
+    ("what_was_drained_was_consumed", "agent/quota/table.cpp", "  kept.given -= taken;\n", "", "quota_table"),
     ("the_dead_hold_the_queue_up", "agent/mint/minter.cpp", "    limit.waiters.forget_client(client);\n", "", "waiters"),
 ]
+
+
+def unfit(mutant):
+    """Why it cannot be applied, or nothing."""
+    with open(os.path.join(ROOT, mutant[1])) as f:
+        count = f.read().count(mutant[2])
+    return None if count == 1 else f"the text of the mutant is there {count} times, not once"
+
+
+def check():
+    why = [(mutant[0], unfit(mutant)) for mutant in MUTANTS]
+    for name, reason in why:
+        if reason:
+            print(f"{name}: {reason}")
+    return 1 if any(reason for _, reason in why) else 0
 
 
 def run(mutant, work):
@@ -201,11 +218,11 @@ def run(mutant, work):
     for folder in ("shm", "adaptive", "lease", "rules", "agent", "libclient", "tests/unit/shm", "tests/unit/agent",
                    "tests/unit/adaptive", "tests/unit/client", "sim/overload"):
         shutil.copytree(os.path.join(ROOT, folder), os.path.join(tree, folder))
+    if reason := unfit(mutant):
+        return reason
     path = os.path.join(tree, file)
     with open(path) as f:
         source = f.read()
-    if source.count(text) != 1:
-        return f"the text of the mutant is there {source.count(text)} times, not once"
     with open(path, "w") as f:
         f.write(source.replace(text, replacement))
     binary = os.path.join(tree, "test")
@@ -227,6 +244,8 @@ def run(mutant, work):
 
 def main():
     wanted = sys.argv[1:]
+    if wanted == ["--check"]:
+        return check()
     chosen = [m for m in MUTANTS if not wanted or any(w in m[0] for w in wanted)]
     missed = 0
     with tempfile.TemporaryDirectory() as work:
