@@ -57,22 +57,23 @@ QuotaPermit& permit_of(weir_quota_permit& permit) noexcept {
   return *reinterpret_cast<QuotaPermit*>(&permit);
 }
 
-void fill(weir_quota_permit& to, weir_quota& quota, const Look& look, const char* key,
-          std::size_t key_bytes, std::uint64_t n) noexcept {
+void fill(weir_quota_permit& to, weir_quota& quota, const Attachment& at, QuotaFound found,
+          const char* key, std::size_t key_bytes, std::uint64_t n) noexcept {
   QuotaPermit& permit = permit_of(to);
   permit.magic = kQuotaPermitMagic;
   permit.quota = &quota;
-  permit.counters_id = look.at->counters_id;
+  permit.counters_id = at.counters_id;
   permit.amount = permit.gross = n;
-  permit.slot = look.found.slot;
-  permit.generation = look.found.generation;
+  permit.slot = found.slot;
+  permit.generation = found.generation;
   permit.key_bytes = static_cast<std::uint32_t>(key_bytes);
   std::memcpy(permit.key, key, key_bytes);
   // So that the agent writes no row of its own for these.
-  (void)quota_add(look.at->quotas.counter(look.found.slot).attributed, look.found.generation, n);
+  (void)quota_add(at.quotas.counter(found.slot).attributed, found.generation, n);
 }
 
 // The whole of a call on a warm key.
+template <std::size_t most = kQuotaKeyMax>
 [[gnu::always_inline]] inline QuotaTake take(weir_quota& quota, const char* key,
                                              std::size_t key_bytes, std::uint64_t n,
                                              Look& look) noexcept {
@@ -80,8 +81,8 @@ void fill(weir_quota_permit& to, weir_quota& quota, const Look& look, const char
   if (look.at == nullptr || !look.at->quotas) return QuotaTake::moved;
   const QuotaView& view = look.at->quotas;
   const QuotaText text(key, key_bytes);
-  look.hash = view.hash(quota.quota, text);
-  look.here = view.find(quota.quota, text, look.hash, look.found);
+  look.hash = view.hash<most>(quota.quota, text);
+  look.here = view.find<most>(quota.quota, text, look.hash, look.found);
   if (!look.here) return QuotaTake::moved;
   return quota_take(view.counter(look.found.slot).units, look.found.generation, n, look.level);
 }
@@ -121,11 +122,12 @@ bool served(const Look& look, std::int64_t own_ns) noexcept {
 
 [[gnu::noinline]] weir_status try_slow(weir_quota& quota, const char* key, std::size_t key_bytes,
                                        std::uint64_t n, weir_quota_permit* permit) noexcept {
+  if (permit != nullptr) permit_of(*permit).magic = 0;
   const std::int64_t own_ns = read_mono_ns();
   maintain(*quota.client, own_ns);
   Look look;
   if (take(quota, key, key_bytes, n, look) == QuotaTake::ok) {
-    if (permit != nullptr) fill(*permit, quota, look, key, key_bytes, n);
+    if (permit != nullptr) fill(*permit, quota, *look.at, look.found, key, key_bytes, n);
     return WEIR_ALLOW;
   }
   if (look.here) look.at->quotas.counter(look.found.slot).refused_total.fetch_add(1, kRelaxed);
@@ -134,6 +136,15 @@ bool served(const Look& look, std::int64_t own_ns) noexcept {
   const weir_status why = said(look, own_ns, until_own_ns);
   if (why == WEIR_PENDING) ask(quota, look, key, key_bytes, n, false, own_ns);
   return why;
+}
+
+[[gnu::noinline]] weir_status try_long(weir_quota& quota, const char* key, std::size_t key_bytes,
+                                       std::uint64_t n, weir_quota_permit* permit) noexcept {
+  Look look;
+  if (take(quota, key, key_bytes, n, look) != QuotaTake::ok)
+    return try_slow(quota, key, key_bytes, n, permit);
+  if (permit != nullptr) fill(*permit, quota, *look.at, look.found, key, key_bytes, n);
+  return WEIR_ALLOW;
 }
 
 // Looks, asks and sleeps until there are units, or a reason why there will be none.
@@ -157,7 +168,7 @@ weir_status acquire_slow(weir_quota& quota, const char* key, std::size_t key_byt
     }
     Look look;
     if (take(quota, key, key_bytes, n, look) == QuotaTake::ok) {
-      if (permit != nullptr) fill(*permit, quota, look, key, key_bytes, n);
+      if (permit != nullptr) fill(*permit, quota, *look.at, look.found, key, key_bytes, n);
       return WEIR_ALLOW;
     }
     std::int64_t until_own_ns = 0;
@@ -276,13 +287,13 @@ weir_status weir_quota_try(weir_quota* quota, const char* key, size_t key_bytes,
                            weir_quota_permit* permit) {
   if (!arguments_ok(quota, key, key_bytes, n)) [[unlikely]]
     return WEIR_E_INVALID;
+  if (key_bytes > kQuotaShort || quota->quota.bytes > kQuotaShort)
+    return try_long(*quota, key, key_bytes, n, permit);
   Look look;
-  if (take(*quota, key, key_bytes, n, look) == QuotaTake::ok) [[likely]] {
-    if (permit != nullptr) fill(*permit, *quota, look, key, key_bytes, n);
-    return WEIR_ALLOW;
-  }
-  if (permit != nullptr) permit_of(*permit).magic = 0;
-  return try_slow(*quota, key, key_bytes, n, permit);
+  if (take<kQuotaShort>(*quota, key, key_bytes, n, look) != QuotaTake::ok) [[unlikely]]
+    return try_slow(*quota, key, key_bytes, n, permit);
+  if (permit != nullptr) fill(*permit, *quota, *look.at, look.found, key, key_bytes, n);
+  return WEIR_ALLOW;
 }
 
 weir_status weir_quota_acquire(weir_quota* quota, const char* key, size_t key_bytes, uint64_t n,
@@ -291,7 +302,7 @@ weir_status weir_quota_acquire(weir_quota* quota, const char* key, size_t key_by
     return WEIR_E_INVALID;
   Look look;
   if (take(*quota, key, key_bytes, n, look) == QuotaTake::ok) [[likely]] {
-    if (permit != nullptr) fill(*permit, *quota, look, key, key_bytes, n);
+    if (permit != nullptr) fill(*permit, *quota, *look.at, look.found, key, key_bytes, n);
     return WEIR_ALLOW;
   }
   if (permit != nullptr) permit_of(*permit).magic = 0;

@@ -245,10 +245,15 @@ constexpr std::uint64_t quota_mix(std::uint64_t a, std::uint64_t b) noexcept {
 inline constexpr std::uint64_t kQuotaMixFirst = 0x9e3779b97f4a7c15ULL;
 inline constexpr std::uint64_t kQuotaMixSecond = 0xd6e8feb86659fd93ULL;
 
-inline std::uint64_t quota_hash(std::uint64_t seed, const QuotaText& text) noexcept {
+// Texts of up to so many bytes, which most are, are looked up without a loop.
+inline constexpr std::size_t kQuotaShort = 16;
+
+// `most`: the text is no longer.
+template <std::size_t most = kQuotaKeyMax>
+std::uint64_t quota_hash(std::uint64_t seed, const QuotaText& text) noexcept {
   std::uint64_t hash =
       quota_mix(text.first ^ seed ^ kQuotaMixFirst, text.second ^ kQuotaMixSecond ^ text.bytes());
-  for (std::size_t i = 2; i * 8 < text.bytes(); i += 2)
+  for (std::size_t i = 2; i * 8 < most && i * 8 < text.bytes(); i += 2)
     hash = quota_mix(text.word(i) ^ hash, text.word(i + 1) ^ kQuotaMixSecond);
   return hash;
 }
@@ -332,10 +337,13 @@ class QuotaView {
   const QuotaSlot& slot(std::uint32_t index) const noexcept { return slots_[index]; }
   QuotaCounter& counter(std::uint32_t index) const noexcept { return counters_[index]; }
 
+  template <std::size_t most = kQuotaKeyMax>
   std::uint64_t hash(const QuotaName& name, const QuotaText& key) const noexcept {
-    return quota_hash(name.hash ^ seed_, key);
+    return quota_hash<most>(name.hash ^ seed_, key);
   }
-  // The slot of a key, and its generation when it had that key.
+  // The slot of a key, and its generation when it had that key. `most`: neither the name nor the
+  // key is longer.
+  template <std::size_t most = kQuotaKeyMax>
   bool find(const QuotaName& name, const QuotaText& key, std::uint64_t hash,
             QuotaFound& found) const noexcept {
     for (std::uint32_t i = 0; i < kQuotaProbes; ++i) {
@@ -344,12 +352,13 @@ class QuotaView {
       if (cell == 0) return false;
       if ((cell ^ hash) >> 32 != 0) continue;
       found.slot = static_cast<std::uint32_t>(cell) - 1;
-      if (found.slot < keys_max_ && is(found.slot, name, key, found.generation)) return true;
+      if (found.slot < keys_max_ && is<most>(found.slot, name, key, found.generation)) return true;
     }
     return false;
   }
 
  private:
+  template <std::size_t most>
   bool is(std::uint32_t index, const QuotaName& name, const QuotaText& key,
           std::uint32_t& generation) const noexcept {
     const QuotaSlot& s = slots_[index];
@@ -363,9 +372,9 @@ class QuotaView {
     if (other != 0) return false;
     other |= s.key[0].load(std::memory_order_relaxed) ^ key.first;
     if (key.bytes() > 8) other |= s.key[1].load(std::memory_order_relaxed) ^ key.second;
-    for (std::size_t i = 2; i * 8 < key.bytes(); ++i)
+    for (std::size_t i = 2; i * 8 < most && i * 8 < key.bytes(); ++i)
       other |= s.key[i].load(std::memory_order_relaxed) ^ key.word(i);
-    for (std::size_t i = 0; i * 8 < name.bytes; ++i)
+    for (std::size_t i = 0; i * 8 < most && i * 8 < name.bytes; ++i)
       other |= s.name[i].load(std::memory_order_relaxed) ^ name.words[i];
     return other == 0;
   }

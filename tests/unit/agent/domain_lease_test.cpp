@@ -7,12 +7,13 @@
 
 #include "agent/domain.h"
 #include "shm/bucket.h"
+#include "tests/unit/agent/plain_domain.h"
 
 namespace weir::agent {
 namespace {
 
 using namespace shm;
-constexpr std::int64_t kSecond = 1'000'000'000;
+using test::kSecond;
 
 class DomainLease : public testing::Test {
  protected:

@@ -10,6 +10,8 @@
 namespace weir::agent {
 namespace {
 
+using test::kSecond;
+
 using namespace shm;
 
 class DomainTest : public testing::Test {

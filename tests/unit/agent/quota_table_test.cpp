@@ -157,6 +157,40 @@ TEST(QuotaTable, AnAgentOfAnotherIdentityLeavesNothingToSpend) {
   EXPECT_FALSE(look(memory, "k"));
 }
 
+// Short ones are looked up without a loop: both ways must find the same.
+TEST(QuotaTable, NamesAndKeysOfEveryLengthAreFound) {
+  const QuotaMemory memory(64);
+  QuotaTable table(memory.place(), kEpoch);
+  const QuotaView view = memory.place().view;
+  const std::string letters = "abcdefghijklmnopqrstuvwxyz0123456789";
+  for (std::size_t name_bytes = 1; name_bytes <= 20; ++name_bytes)
+    for (std::size_t key_bytes = 1; key_bytes <= 36; ++key_bytes) {
+      const std::string name = letters.substr(0, name_bytes), key = letters.substr(0, key_bytes);
+      const auto slot = table.take(lease::quota_key(name, key));
+      ASSERT_TRUE(slot);
+      const QuotaName quota(name);
+      const QuotaText text(key.data(), key.size());
+      QuotaFound any, brief;
+
+      EXPECT_TRUE(view.find(quota, text, view.hash(quota, text), any));
+      EXPECT_EQ(any.slot, *slot);
+      if (name_bytes <= kQuotaShort && key_bytes <= kQuotaShort) {
+        EXPECT_EQ(view.hash<kQuotaShort>(quota, text), view.hash(quota, text));
+        EXPECT_TRUE(view.find<kQuotaShort>(quota, text, view.hash(quota, text), brief));
+        EXPECT_EQ(brief.slot, *slot);
+        // Another one in the same cell is another one.
+        std::string other = key;
+        other.back() = '-';
+        const QuotaText wrong(other.data(), other.size());
+        EXPECT_FALSE(view.find<kQuotaShort>(quota, wrong, view.hash(quota, text), brief));
+        other = name;
+        other.back() = '-';
+        EXPECT_FALSE(view.find<kQuotaShort>(QuotaName(other), text, view.hash(quota, text), brief));
+      }
+      table.free(*slot);
+    }
+}
+
 TEST(QuotaTable, KeysAreFoundHoweverOftenSlotsWereUsed) {
   const QuotaMemory memory(64);
   QuotaTable table(memory.place(), kEpoch);

@@ -7,6 +7,8 @@
 namespace weir::agent {
 namespace {
 
+using test::kSecond;
+
 using Verdict = AttachQuota::Verdict;
 TEST(AttachQuota, OneUsersStormIsSlowedAndAnotherUserIsNot) {
   AttachQuota quota;
