@@ -8,6 +8,7 @@ Each mutant is a text replaced by another in one file. A text that is not found 
 rule that moved takes its mutant along. What a schedule of threads would have to hit by chance
 (the order of two accesses) has its mutants in tests/models instead.
 """
+import concurrent.futures
 import os
 import shutil
 import subprocess
@@ -45,8 +46,17 @@ SUITES = {
     "overload": ["tests/unit/adaptive/overload_test.cpp"] + SHEDDER + ["adaptive/" + name + ".cpp" for name in (
         "gradient", "published_bbr", "published_limiters")] + ["sim/overload/" + name + ".cpp" for name in (
             "arms", "host", "measure", "options", "report")],
+    "toolkit": ["tests/unit/agent/toolkit_test.cpp", "agent/domain.cpp", "agent/domain_lease.cpp"] + sorted(set(
+        [s for s in sources("agent/toolkit") if not s.endswith("metrics.cpp")] + sources("agent/mint") + sources("shm") +
+        sources("adaptive") + sources("rules"))),
     "decide": ["tests/unit/client/toolkit_decide_test.cpp"] + CLIENT,
 }
+
+FOLDERS = ("shm", "adaptive", "lease", "rules", "agent", "daemon", "libclient", "tests/unit/shm", "tests/unit/agent",
+           "tests/unit/adaptive", "tests/unit/client", "sim/overload")
+PROTOS = ["weir/v1/lease", "weir/v1/admin"]
+WITH_PROTO = {"toolkit"}
+LIBRARIES = {"toolkit": ["-lyaml-cpp", "-lspdlog", "-lfmt", "-lprotobuf"]}
 
 # name, file, text, replacement, suite
 MUTANTS = [
@@ -193,6 +203,28 @@ MUTANTS = [
     ("forged_units_stay", "shm/quota.h", "return !quota_is_of(now, generation) || quota_value(now) > expected; };",
      "return !quota_is_of(now, generation); };", "quota_table"),
     ("what_was_drained_was_consumed", "agent/quota/table.cpp", "  kept.given -= taken;\n", "", "quota_table"),
+    # The agent's side of the toolkit.
+    ("a_total_may_be_anything", "agent/toolkit/resource.cpp", "return after < before ? 0 : std::min(after - before, most);",
+     "(void)most; return after - before;", "toolkit"),
+    ("clients_force_a_breaker", "agent/toolkit/resource.cpp", "if (forced_ != BreakerState::closed ? found != forced_ : is_forced) {",
+     "if (forced_ != BreakerState::closed && found != forced_) {", "toolkit"),
+    ("what_was_forced_stays", "agent/toolkit/resource.cpp", "if (forced_until_ns_ != 0 && now_ns >= forced_until_ns_) {",
+     "if (false) {", "toolkit"),
+    ("retries_are_minted_again", "agent/toolkit/resource.cpp", "  retry_->on_retries(now_ns, adaptive::sat_sub(retry_published_, left));\n",
+     "", "toolkit"),
+    ("each_process_trips_for_itself", "agent/toolkit/resource.cpp", "                  .failed = grown.failed,\n                  .slow",
+     "                  .failed = grown.failed / 2,\n                  .slow", "toolkit"),
+    ("the_removed_stay", "agent/toolkit/resource.cpp", "void Resource::retire() { rule().hot.store(0, std::memory_order_release); }",
+     "void Resource::retire() {}", "toolkit"),
+    ("an_order_ends_with_the_rules", "agent/toolkit/toolkit.cpp", "      state.forced = old->forced;\n", "", "toolkit"),
+    ("a_drill_is_for_all", "agent/toolkit/toolkit.cpp",
+     "state.drill_permille() * adaptive::kShareWhole / 1000;", "adaptive::kShareWhole;", "toolkit"),
+    ("too_many_are_half_served", "agent/toolkit/toolkit.cpp", "  if (configs.size() > names_.size()) return false;\n", "", "toolkit"),
+    ("places_change_with_the_agent", "agent/toolkit/toolkit.cpp", ": tagged != by_tag.end() ? tagged->second",
+     ": tagged != by_tag.end() ? static_cast<std::uint32_t>(names_.size())", "toolkit"),
+    ("quantiles_for_ever", "agent/toolkit/response_times.cpp", "    window_.halve();\n", "    (void)kHalvingsMax;\n", "toolkit"),
+    ("what_the_dead_held_stays", "agent/toolkit/toolkit.cpp", "if (gone) note(reap_process(view_, each.slot, each.owner, now_ns, reaped_.data()));", "",
+     "toolkit"),
     ("the_dead_hold_the_queue_up", "agent/mint/minter.cpp", "    limit.waiters.forget_client(client);\n", "", "waiters"),
 ]
 
@@ -212,27 +244,65 @@ def check():
     return 1 if any(reason for _, reason in why) else 0
 
 
+def compile_all(tree, names, into, proto):
+    """Each source by itself, on all cores. What went wrong, or nothing."""
+    os.makedirs(into, exist_ok=True)
+
+    def one(name):
+        path = name if os.path.isabs(name) else os.path.join(tree, name)
+        return subprocess.run(
+            ["g++", "-std=c++20", "-O1", "-w", "-I", tree, "-I", os.path.join(tree, "libclient/include"), "-I", proto,
+             '-DWEIR_VERSION_TEXT="mutant"', "-c", path, "-o", object_of(into, name)],
+            capture_output=True, text=True, check=False)
+
+    with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
+        done = list(pool.map(one, names))
+    return "".join(each.stderr for each in done if each.returncode != 0)
+
+
+def object_of(folder, name):
+    return os.path.join(folder, name.strip("/").replace("/", "_") + ".o")
+
+
+def proto_sources(work):
+    """Our messages as C++; made once."""
+    out = os.path.join(work, "proto")
+    if not os.path.exists(out):
+        os.makedirs(out)
+        folder = os.path.join(ROOT, "proto")
+        subprocess.run(["protoc", "-I", folder, f"--cpp_out={out}", *[f"{name}.proto" for name in PROTOS]], cwd=folder, check=True)
+    return out
+
+
 def run(mutant, work):
+    """Why the mutant lives, or nothing."""
     name, file, text, replacement, suite = mutant
-    tree = os.path.join(work, name)
-    for folder in ("shm", "adaptive", "lease", "rules", "agent", "libclient", "tests/unit/shm", "tests/unit/agent",
-                   "tests/unit/adaptive", "tests/unit/client", "sim/overload"):
-        shutil.copytree(os.path.join(ROOT, folder), os.path.join(tree, folder))
     if reason := unfit(mutant):
         return reason
+    tree = os.path.join(work, name)
+    for folder in FOLDERS:
+        shutil.copytree(os.path.join(ROOT, folder), os.path.join(tree, folder))
     path = os.path.join(tree, file)
     with open(path) as f:
         source = f.read()
     with open(path, "w") as f:
         f.write(source.replace(text, replacement))
+    proto = proto_sources(work)
+    names = SUITES[suite] + ([os.path.join(proto, f"{name}.pb.cc") for name in PROTOS] if suite in WITH_PROTO else [])
+    # What does not see the mutant is compiled once for all.
+    whole = os.path.join(work, "whole")
+    changed = [n for n in names if n == file] if file.endswith(".cpp") else names
+    rest = [n for n in names if n not in changed]
+    missing = [n for n in rest if not os.path.exists(object_of(whole, n))]
+    wrong = compile_all(ROOT, missing, whole, proto) + compile_all(tree, changed, tree, proto)
+    if wrong:
+        return "does not compile:\n" + wrong[-2000:]
     binary = os.path.join(tree, "test")
-    built = subprocess.run(
-        ["g++", "-std=c++20", "-O1", "-w", "-I", tree, "-I", os.path.join(tree, "libclient/include"),
-         '-DWEIR_VERSION_TEXT="mutant"', *[os.path.join(tree, s) for s in SUITES[suite]],
-         "-lgtest", "-lgtest_main", "-lpthread", "-o", binary],
-        capture_output=True, text=True, check=False)
-    if built.returncode != 0:
-        return "does not compile:\n" + built.stderr[-2000:]
+    linked = subprocess.run(
+        ["g++", *[object_of(tree, n) for n in changed], *[object_of(whole, n) for n in rest], "-lgtest", "-lgmock",
+         "-lgtest_main", *LIBRARIES.get(suite, []), "-lpthread", "-o", binary], capture_output=True, text=True, check=False)
+    if linked.returncode != 0:
+        return "does not link:\n" + linked.stderr[-2000:]
     try:
         ran = subprocess.run([binary, "--gtest_brief=1"], capture_output=True, text=True, timeout=120, check=False)
     except subprocess.TimeoutExpired:

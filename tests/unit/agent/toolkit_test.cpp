@@ -372,13 +372,15 @@ TEST_F(ToolkitTest, ATotalThatCannotBeIsCut) {
   EXPECT_EQ(db.forged_total(), 0U);
   lane.succeeded = UINT64_MAX / 2;
   lane.succeeded_ns = UINT64_MAX / 2;
-  pass(100 * kMs);
+  pass(300 * kMs);
   EXPECT_GT(db.forged_total(), 0U);
-  EXPECT_LE(db.figures().succeeded_per_s, 1e9 * 10);
+  EXPECT_EQ(db.figures().succeeded_per_s, 1e9);
   const std::uint64_t forged = db.forged_total();
   lane.succeeded = 5;  // backwards: grew by nothing
-  pass(1'500 * kMs);
+  pass(300 * kMs);
   EXPECT_GT(db.forged_total(), forged);
+  EXPECT_EQ(db.figures().succeeded_per_s, 1e9);
+  pass(1'200 * kMs);
   EXPECT_EQ(db.figures().succeeded_per_s, 0.0);
   lane.succeeded += 7;
   pass(200 * kMs);
@@ -536,6 +538,9 @@ TEST_F(ToolkitTest, ResourcesFindTheirWordsAgain) {
   view().counter(before).breaker = open;
   const DomainRule other =
       parsed("resources: [{name: c, breaker: states}, {name: b, breaker: states}]\n");
+  // An agent that starts anew has an empty segment of rules, and the old counters.
+  for (const auto& each : toolkit().resources())
+    const_cast<shm::ResourceRule&>(view().rule(each->place())).hot = 0;
   Toolkit next(view());
 
   ASSERT_TRUE(next.publish(other, now_));
