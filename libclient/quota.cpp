@@ -17,6 +17,9 @@ namespace {
 
 constexpr auto kRelaxed = std::memory_order_relaxed;
 
+// Names and keys of up to so many bytes, which most are, are looked up without a loop.
+constexpr std::size_t kShort = 16;
+
 // One look at one key.
 struct Look {
   const Attachment* at = nullptr;
@@ -287,10 +290,10 @@ weir_status weir_quota_try(weir_quota* quota, const char* key, size_t key_bytes,
                            weir_quota_permit* permit) {
   if (!arguments_ok(quota, key, key_bytes, n)) [[unlikely]]
     return WEIR_E_INVALID;
-  if (key_bytes > kQuotaShort || quota->quota.bytes > kQuotaShort)
+  if (key_bytes > kShort || quota->quota.bytes > kShort)
     return try_long(*quota, key, key_bytes, n, permit);
   Look look;
-  if (take<kQuotaShort>(*quota, key, key_bytes, n, look) != QuotaTake::ok) [[unlikely]]
+  if (take<kShort>(*quota, key, key_bytes, n, look) != QuotaTake::ok) [[unlikely]]
     return try_slow(*quota, key, key_bytes, n, permit);
   if (permit != nullptr) fill(*permit, *quota, *look.at, look.found, key, key_bytes, n);
   return WEIR_ALLOW;

@@ -20,6 +20,7 @@
 #include "shm/layout.h"
 #include "shm/result.h"
 #include "shm/toolkit.h"
+#include "shm/wide.h"
 
 namespace weir::shm {
 
@@ -236,17 +237,12 @@ class QuotaText {
   std::size_t bytes_;
 };
 
-// Both halves of the product: one multiplication takes in two words.
+// One multiplication takes in two words.
 constexpr std::uint64_t quota_mix(std::uint64_t a, std::uint64_t b) noexcept {
-  __extension__ using U128 = unsigned __int128;
-  const U128 product = U128{a} * b;
-  return static_cast<std::uint64_t>(product) ^ static_cast<std::uint64_t>(product >> 64);
+  return fold_product(a, b);
 }
 inline constexpr std::uint64_t kQuotaMixFirst = 0x9e3779b97f4a7c15ULL;
 inline constexpr std::uint64_t kQuotaMixSecond = 0xd6e8feb86659fd93ULL;
-
-// Texts of up to so many bytes, which most are, are looked up without a loop.
-inline constexpr std::size_t kQuotaShort = 16;
 
 // `most`: the text is no longer.
 template <std::size_t most = kQuotaKeyMax>

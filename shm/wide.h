@@ -20,6 +20,11 @@ constexpr Wide multiply(std::uint64_t a, std::uint64_t b) noexcept {
   return {ah * bh + (mid >> 32) + (mid2 >> 32), a * b};
 }
 
+constexpr std::uint64_t fold_portable(std::uint64_t a, std::uint64_t b) noexcept {
+  const Wide product = multiply(a, b);
+  return product.low ^ product.high;
+}
+
 // value / divisor for a quotient that fits 64 bits; remainder through `rest`.
 constexpr std::uint64_t divide(Wide value, std::uint64_t divisor, std::uint64_t& rest) noexcept {
   std::uint64_t remainder = value.high, quotient = 0;
@@ -64,6 +69,17 @@ constexpr std::uint64_t mul_div(std::uint64_t a, std::uint64_t b, std::uint64_t 
 }
 
 }  // namespace detail
+
+// The lower half of a * b by exclusive or with its upper half.
+constexpr std::uint64_t fold_product(std::uint64_t a, std::uint64_t b) noexcept {
+#ifdef __SIZEOF_INT128__
+  __extension__ using Native = unsigned __int128;
+  const Native product = static_cast<Native>(a) * b;
+  return static_cast<std::uint64_t>(product) ^ static_cast<std::uint64_t>(product >> 64);
+#else
+  return detail::fold_portable(a, b);
+#endif
+}
 
 // a * b / c, rounded down or up; UINT64_MAX when it does not fit or c is 0.
 constexpr std::uint64_t mul_div_down(std::uint64_t a, std::uint64_t b, std::uint64_t c) noexcept {

@@ -86,6 +86,7 @@ TEST(Wide, AgreesWithThePortableForm) {
         << a << " " << b << " " << c;
     ASSERT_EQ(mul_div_up(a, b, c), detail::mul_div_portable(a, b, c, true))
         << a << " " << b << " " << c;
+    ASSERT_EQ(fold_product(a, b), detail::fold_portable(a, b)) << a << " " << b;
   }
 }
 
