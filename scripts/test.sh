@@ -50,6 +50,11 @@ build() { # preset, targets...
 core=(shm_test agent_mint_test agent_domain_test config_test net_test)
 core_tests="^($(IFS='|'; echo "${core[*]}"))\$"
 
+# And where what hostile processes write is read.
+with_asan=("${core[@]}" agent_toolkit_test agent_quota_test agent_permits_test client_toolkit_test
+  adaptive_breaker_test adaptive_estimate_test adaptive_retry_test adaptive_shedder_test
+  lease_quota_test lease_permit_test)
+
 # The dev build leaves them out.
 benches=(weir_bench weir_lease_bench weir_store_bench weir_paired weir_overload_bench weir_toolkit_bench)
 
@@ -80,8 +85,8 @@ if [ $ci -eq 1 ]; then
   step "format" scripts/format.sh --check
   step "build (clang)" build clang "${core[@]}" "${benches[@]}" weir weir-agent weir-cli
   step "core tests (clang)" run clang -R "$core_tests" -j "$jobs"
-  step "build (ASan, UBSan)" build asan "${core[@]}"
-  step "core tests (ASan, UBSan)" run asan -R "$core_tests" -j "$jobs"
+  step "build (ASan, UBSan)" build asan "${with_asan[@]}"
+  step "tests (ASan, UBSan)" run asan -R "^($(IFS='|'; echo "${with_asan[*]}"))\$" -j "$jobs"
   step "build (TSan)" build tsan shm_test agent_mint_test
   step "core tests (TSan)" run tsan -R '^(shm_test|agent_mint_test)$' -j "$jobs"
   step "build (fuzzers)" build fuzz "${fuzzers[@]}"
