@@ -6,6 +6,7 @@
 #include <cstdio>
 #include <cstring>
 #include <filesystem>
+#include <random>
 #include <string>
 #include <vector>
 
@@ -20,6 +21,7 @@ namespace {
 
 constexpr std::uint64_t kCalls = 200'000;  // of a slice
 constexpr const char* kKey = "customer-4711";
+constexpr std::size_t kMixedKeys = 64;
 
 std::int64_t now_ns() {
   return std::chrono::duration_cast<std::chrono::nanoseconds>(
@@ -112,25 +114,45 @@ std::vector<LeaseRow> measure_quota_admit(bool quick) {
   if (weir_quota_acquire(quota, kKey, key_bytes, 1, 20'000, nullptr) != WEIR_ALLOW)
     return fail("no units came from the server");
 
-  std::vector<double> plain, bare, permitted;
+  std::vector<std::string> keys;
+  for (std::size_t i = 0; i < kMixedKeys; ++i) {
+    keys.push_back("customer-" + std::to_string(1'000 + i));
+    if (weir_quota_acquire(quota, keys[i].data(), keys[i].size(), 1, 20'000, nullptr) != WEIR_ALLOW)
+      return fail("no units came from the server");
+  }
+  std::minstd_rand draw(1);
+  std::vector<std::uint8_t> order(kCalls);
+  for (std::uint8_t& next : order)
+    next = static_cast<std::uint8_t>(draw() % kMixedKeys);
+
+  std::vector<double> plain, bare, permitted, mixed;
   weir_quota_permit permit;
   const int rounds = quick ? 31 : 151;
   for (int i = 0; i < rounds; ++i) {
     const double a = slice([&] { return weir_try_acquire(limit, 1); });
     const double b = slice([&] { return weir_quota_try(quota, kKey, key_bytes, 1, nullptr); });
     const double c = slice([&] { return weir_quota_try(quota, kKey, key_bytes, 1, &permit); });
+    std::size_t at = 0;
+    const double d = slice([&] {
+      const std::string& key = keys[order[at++]];
+      return weir_quota_try(quota, key.data(), key.size(), 1, nullptr);
+    });
     // The first units of a chunk are asked for while the last ones are taken.
-    if (a == 0 || b == 0 || c == 0) continue;
+    if (a == 0 || b == 0 || c == 0 || d == 0) continue;
     plain.push_back(a);
     bare.push_back(b);
     permitted.push_back(c);
+    mixed.push_back(d);
   }
   weir_close(client);
   if (plain.size() < static_cast<std::size_t>(rounds) / 2)
     return fail("too many calls were refused");
-  char note[96];
-  std::snprintf(note, sizeof(note), "a key of %zu bytes; with a permit for its outcome %.1f ns",
-                key_bytes, quantile_of(permitted, 0.5));
+  char note[160];
+  std::snprintf(
+      note, sizeof(note),
+      "a key of %zu bytes; with a permit for its outcome %.1f ns; %zu keys in random order "
+      "%.1f ns",
+      key_bytes, quantile_of(permitted, 0.5), kMixedKeys, quantile_of(mixed, 0.5));
   return {row_of(bare, plain, note)};
 }
 

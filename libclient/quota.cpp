@@ -75,6 +75,38 @@ void fill(weir_quota_permit& to, weir_quota& quota, const Attachment& at, QuotaF
   (void)quota_add(at.quotas.counter(found.slot).attributed, found.generation, n);
 }
 
+// The slot that this thread took from last, and how often in a row: a call with the same key again
+// compares the key alone and needs no hash. No more than a guess, for the slot says for itself
+// whose it is. initial-exec as in refuse.cpp.
+struct LastTaken {
+  std::uint32_t slot;
+  std::uint32_t again;
+};
+[[gnu::tls_model("initial-exec")]] constinit thread_local LastTaken last_taken{};
+// With keys in any order a guess is mostly wrong, so there is none before so many in a row.
+constexpr std::uint32_t kAgainBefore = 2;
+
+void remember(std::uint32_t slot) noexcept {
+  last_taken.again = slot == last_taken.slot ? last_taken.again + 1 : 0;
+  last_taken.slot = slot;
+}
+
+// The whole of a call with the key of this thread's last ones.
+[[gnu::always_inline]] inline bool take_again(weir_quota& quota, const char* key,
+                                              std::size_t key_bytes, std::uint64_t n,
+                                              Look& look) noexcept {
+  if (last_taken.again < kAgainBefore || key_bytes > kShort || quota.quota.bytes > kShort)
+    return false;
+  look.at = quota.client->current.load(std::memory_order_acquire);
+  if (look.at == nullptr) return false;
+  const QuotaView& view = look.at->quotas;
+  look.found.slot = last_taken.slot;
+  return view.holds<kShort>(look.found.slot, quota.quota, QuotaText(key, key_bytes),
+                            look.found.generation) &&
+         quota_take<1>(view.counter(look.found.slot).units, look.found.generation, n, look.level) ==
+             QuotaTake::ok;
+}
+
 // The whole of a call on a warm key.
 template <std::size_t most = kQuotaKeyMax>
 [[gnu::always_inline]] inline QuotaTake take(weir_quota& quota, const char* key,
@@ -141,12 +173,23 @@ bool served(const Look& look, std::int64_t own_ns) noexcept {
   return why;
 }
 
-[[gnu::noinline]] weir_status try_long(weir_quota& quota, const char* key, std::size_t key_bytes,
-                                       std::uint64_t n, weir_quota_permit* permit) noexcept {
+template <std::size_t most>
+[[gnu::noinline]] weir_status try_any(weir_quota& quota, const char* key, std::size_t key_bytes,
+                                      std::uint64_t n, weir_quota_permit* permit) noexcept {
   Look look;
-  if (take(quota, key, key_bytes, n, look) != QuotaTake::ok)
+  if (take<most>(quota, key, key_bytes, n, look) != QuotaTake::ok) [[unlikely]]
     return try_slow(quota, key, key_bytes, n, permit);
+  remember(look.found.slot);
   if (permit != nullptr) fill(*permit, quota, *look.at, look.found, key, key_bytes, n);
+  return WEIR_ALLOW;
+}
+
+[[gnu::noinline]] weir_status try_permit(weir_quota& quota, const char* key, std::size_t key_bytes,
+                                         std::uint64_t n, weir_quota_permit& permit) noexcept {
+  Look look;
+  if (!take_again(quota, key, key_bytes, n, look)) [[unlikely]]
+    return try_any<kQuotaKeyMax>(quota, key, key_bytes, n, &permit);
+  fill(permit, quota, *look.at, look.found, key, key_bytes, n);
   return WEIR_ALLOW;
 }
 
@@ -290,13 +333,13 @@ weir_status weir_quota_try(weir_quota* quota, const char* key, size_t key_bytes,
                            weir_quota_permit* permit) {
   if (!arguments_ok(quota, key, key_bytes, n)) [[unlikely]]
     return WEIR_E_INVALID;
-  if (key_bytes > kShort || quota->quota.bytes > kShort)
-    return try_long(*quota, key, key_bytes, n, permit);
+  if (permit != nullptr) return try_permit(*quota, key, key_bytes, n, *permit);
   Look look;
-  if (take<kShort>(*quota, key, key_bytes, n, look) != QuotaTake::ok) [[unlikely]]
-    return try_slow(*quota, key, key_bytes, n, permit);
-  if (permit != nullptr) fill(*permit, *quota, *look.at, look.found, key, key_bytes, n);
-  return WEIR_ALLOW;
+  if (take_again(*quota, key, key_bytes, n, look)) [[likely]]
+    return WEIR_ALLOW;
+  if (key_bytes > kShort || quota->quota.bytes > kShort)
+    return try_any<kQuotaKeyMax>(*quota, key, key_bytes, n, nullptr);
+  return try_any<kShort>(*quota, key, key_bytes, n, nullptr);
 }
 
 weir_status weir_quota_acquire(weir_quota* quota, const char* key, size_t key_bytes, uint64_t n,
@@ -304,7 +347,9 @@ weir_status weir_quota_acquire(weir_quota* quota, const char* key, size_t key_by
   if (!arguments_ok(quota, key, key_bytes, n)) [[unlikely]]
     return WEIR_E_INVALID;
   Look look;
-  if (take(*quota, key, key_bytes, n, look) == QuotaTake::ok) [[likely]] {
+  if (take_again(*quota, key, key_bytes, n, look) ||
+      take(*quota, key, key_bytes, n, look) == QuotaTake::ok) [[likely]] {
+    remember(look.found.slot);
     if (permit != nullptr) fill(*permit, *quota, *look.at, look.found, key, key_bytes, n);
     return WEIR_ALLOW;
   }

@@ -114,12 +114,12 @@ enum class QuotaTake : std::uint32_t { ok, dry, moved };
 inline constexpr int kQuotaAttemptsMax = 64;
 
 // Takes n units, or nothing. `level` is what was there.
-template <class Word>
+template <int attempts = kQuotaAttemptsMax, class Word>
 [[gnu::always_inline]] inline QuotaTake quota_take(Word& word, std::uint32_t generation,
                                                    std::uint64_t n, std::uint64_t& level) noexcept {
   // relaxed: the word itself is all that is decided here.
   std::uint64_t before = word.load(std::memory_order_relaxed);
-  for (int i = 0; i < kQuotaAttemptsMax; ++i) {
+  for (int i = 0; i < attempts; ++i) {
     level = quota_value(before);
     if (!quota_is_of(before, generation)) [[unlikely]]
       return QuotaTake::moved;
@@ -128,7 +128,7 @@ template <class Word>
     if (word.compare_exchange_weak(before, before - n, std::memory_order_relaxed)) [[likely]]
       return QuotaTake::ok;
   }
-  return QuotaTake::dry;  // lost to 64 others in a row
+  return QuotaTake::dry;  // lost to others each time
 }
 
 // As much as there is, up to n.
@@ -348,33 +348,37 @@ class QuotaView {
       if (cell == 0) return false;
       if ((cell ^ hash) >> 32 != 0) continue;
       found.slot = static_cast<std::uint32_t>(cell) - 1;
-      if (found.slot < keys_max_ && is<most>(found.slot, name, key, found.generation)) return true;
+      if (holds<most>(found.slot, name, key, found.generation)) return true;
     }
     return false;
   }
 
- private:
-  template <std::size_t most>
-  bool is(std::uint32_t index, const QuotaName& name, const QuotaText& key,
-          std::uint32_t& generation) const noexcept {
+  // Whether the slot is that of a key, as in find(), and its generation.
+  template <std::size_t most = kQuotaKeyMax>
+  bool holds(std::uint32_t index, const QuotaName& name, const QuotaText& key,
+             std::uint32_t& generation) const noexcept {
+    if (index >= keys_max_) return false;
     const QuotaSlot& s = slots_[index];
     // acquire: the key is at least as new as the generation. Should it be newer, then the words of
     // the counter have gone on to the next generation before.
     const std::uint64_t hot = s.hot.load(std::memory_order_acquire);
     generation = static_cast<std::uint32_t>(hot >> 32);
-    std::uint64_t other = (hot & kQuotaActive) ^ kQuotaActive;
-    other |= s.key_bytes.load(std::memory_order_relaxed) ^ key.bytes();
-    other |= s.name_bytes.load(std::memory_order_relaxed) ^ name.bytes;
-    if (other != 0) return false;
-    other |= s.key[0].load(std::memory_order_relaxed) ^ key.first;
-    if (key.bytes() > 8) other |= s.key[1].load(std::memory_order_relaxed) ^ key.second;
+    constexpr auto relaxed = std::memory_order_relaxed;
+    if ((hot & kQuotaActive) == 0 || s.key_bytes.load(relaxed) != key.bytes() ||
+        s.name_bytes.load(relaxed) != name.bytes)
+      return false;
+    // Two words of each, shorter or not: what is behind a text are zeros.
+    if (s.key[0].load(relaxed) != key.first || s.key[1].load(relaxed) != key.second ||
+        s.name[0].load(relaxed) != name.words[0] || s.name[1].load(relaxed) != name.words[1])
+      return false;
     for (std::size_t i = 2; i * 8 < most && i * 8 < key.bytes(); ++i)
-      other |= s.key[i].load(std::memory_order_relaxed) ^ key.word(i);
-    for (std::size_t i = 0; i * 8 < most && i * 8 < name.bytes; ++i)
-      other |= s.name[i].load(std::memory_order_relaxed) ^ name.words[i];
-    return other == 0;
+      if (s.key[i].load(relaxed) != key.word(i)) return false;
+    for (std::size_t i = 2; i * 8 < most && i * 8 < name.bytes; ++i)
+      if (s.name[i].load(relaxed) != name.words[i]) return false;
+    return true;
   }
 
+ private:
   const A64* cells_ = nullptr;
   const QuotaSlot* slots_ = nullptr;
   QuotaCounter* counters_ = nullptr;

@@ -128,9 +128,10 @@ bool QuotaTable::enter(std::uint32_t slot, std::string_view name, std::string_vi
   r.hash.store(s.hash, kRelaxed);
   r.name_bytes.store(quota.bytes, kRelaxed);
   r.key_bytes.store(static_cast<std::uint32_t>(key.size()), kRelaxed);
-  for (std::size_t i = 0; i * 8 < name.size(); ++i)
+  // Calls compare two words at least.
+  for (std::size_t i = 0; i < 2 || i * 8 < name.size(); ++i)
     r.name[i].store(quota.words[i], kRelaxed);
-  for (std::size_t i = 0; i * 8 < key.size(); ++i)
+  for (std::size_t i = 0; i < 2 || i * 8 < key.size(); ++i)
     r.key[i].store(text.word(i), kRelaxed);
   r.service.store(0, kRelaxed);
   r.until_mono_ns.store(0, kRelaxed);

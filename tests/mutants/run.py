@@ -49,6 +49,7 @@ SUITES = {
     "toolkit": ["tests/unit/agent/toolkit_test.cpp", "agent/domain.cpp", "agent/domain_lease.cpp"] + sorted(set(
         [s for s in sources("agent/toolkit") if not s.endswith("metrics.cpp")] + sources("agent/mint") + sources("shm") +
         sources("adaptive") + sources("rules"))),
+    "quota_take": ["tests/unit/client/quota_take_test.cpp"] + CLIENT,
     "decide": ["tests/unit/client/toolkit_decide_test.cpp"] + CLIENT,
 }
 
@@ -199,6 +200,18 @@ MUTANTS = [
     ("the_next_key_pays", "shm/quota.h", "    if (!quota_is_of(before, generation)) [[unlikely]]\n      return QuotaTake::moved;\n",
      "", "quota_table"),
     ("the_next_key_is_paid", "shm/quota.h", "i < kQuotaStepsMax && quota_is_of(before, generation); ++i", "i < kQuotaStepsMax; ++i",
+     "quota_table"),
+    ("a_shorter_key_is_not_found", "agent/quota/table.cpp", "i < 2 || i * 8 < key.size()", "i * 8 < key.size()",
+     "quota_table"),
+    ("a_shorter_name_is_not_found", "agent/quota/table.cpp", "i < 2 || i * 8 < name.size()", "i * 8 < name.size()",
+     "quota_table"),
+    ("the_last_key_pays", "shm/quota.h",
+     "    if (s.key[0].load(relaxed) != key.first || s.key[1].load(relaxed) != key.second ||", "    if (", "quota_take"),
+    ("the_last_quota_pays", "shm/quota.h",
+     "s.name[0].load(relaxed) != name.words[0] || s.name[1].load(relaxed) != name.words[1])", "false)", "quota_take"),
+    ("the_start_of_a_long_key_is_enough", "shm/quota.h", "if (s.key[i].load(relaxed) != key.word(i)) return false;", ";",
+     "quota_table"),
+    ("the_start_of_a_long_name_is_enough", "shm/quota.h", "if (s.name[i].load(relaxed) != name.words[i]) return false;", ";",
      "quota_table"),
     ("forged_units_stay", "shm/quota.h", "return !quota_is_of(now, generation) || quota_value(now) > expected; };",
      "return !quota_is_of(now, generation); };", "quota_table"),
