@@ -372,4 +372,16 @@ std::vector<PermitStatus> PermitBook::status() const {
   return all;
 }
 
+std::vector<PermitHostStatus> PermitBook::hosts_of(std::string_view name) const {
+  std::vector<PermitHostStatus> all;
+  for (const auto& [identity, host] : hosts_) {
+    const auto found = host.rows.find(name);
+    if (found == host.rows.end()) continue;
+    const Row& row = found->second;
+    all.push_back({identity.host, host.connected, row.reported, row.cap, row.bound, row.in_flight,
+                   row.want, row.named_ns});
+  }
+  return all;
+}
+
 }  // namespace weir::lease

@@ -53,6 +53,18 @@ struct PermitStatus {
   bool learning = false;
 };
 
+// One host of a resource, connected or not.
+struct PermitHostStatus {
+  std::string host;
+  bool connected = false;
+  bool reported = false;  // the resource, in this session
+  Permits cap = 0;        // as it was told last
+  Permits bound = 0;      // may be in use there
+  Permits in_flight = 0;  // as reported
+  Permits wanted = 0;
+  TimeNs reported_ns = 0;  // when it named the resource last
+};
+
 class PermitBook {
  public:
   PermitBook(PermitBookOptions options, TimeNs now_ns);
@@ -77,6 +89,7 @@ class PermitBook {
   bool idle() const noexcept { return hosts_.empty(); }
   TimeNs ttl_ns() const noexcept { return options_.ttl_ns; }
   std::vector<PermitStatus> status() const;
+  std::vector<PermitHostStatus> hosts_of(std::string_view name) const;  // by name
   Permits bounds_of(std::string_view name) const;
 
  private:

@@ -209,6 +209,41 @@ void add_limits(Page& page, const ServerStatus& status) {
 }
 
 template <class Value>
+void per_concurrency(Page& page, const ServerStatus& status, const char* name, const char* help,
+                     Value value) {
+  page.begin(name, help, MetricType::Gauge);
+  for (const SpaceStatus& space : status.spaces) {
+    for (const lease::PermitStatus& each : space.permits)
+      page.add(static_cast<double>(value(each)),
+               {label("namespace", space.name), label("resource", each.name)});
+  }
+}
+
+void add_concurrency(Page& page, const ServerStatus& status) {
+  using Status = lease::PermitStatus;
+  per_concurrency(page, status, "weir_server_concurrency_max",
+                  "Permits of a concurrency limit of the whole cluster.",
+                  [](const Status& s) { return s.max; });
+  per_concurrency(page, status, "weir_server_concurrency_in_flight",
+                  "Permits in use, as the hosts reported.",
+                  [](const Status& s) { return s.in_flight; });
+  per_concurrency(page, status, "weir_server_concurrency_wanted", "Permits that hosts want.",
+                  [](const Status& s) { return s.wanted; });
+  per_concurrency(page, status, "weir_server_concurrency_bound",
+                  "Permits that hosts may use now, lost hosts included.",
+                  [](const Status& s) { return s.bound; });
+  per_concurrency(page, status, "weir_server_concurrency_hosts",
+                  "Connected hosts that have the resource.",
+                  [](const Status& s) { return s.hosts; });
+  per_concurrency(page, status, "weir_server_concurrency_lost_hosts",
+                  "Hosts that are gone and whose permits are kept for them.",
+                  [](const Status& s) { return s.lost_hosts; });
+  per_concurrency(page, status, "weir_server_concurrency_learning",
+                  "Whether hosts have still to say what they hold.",
+                  [](const Status& s) { return s.learning ? 1 : 0; });
+}
+
+template <class Value>
 void per_quotas(Page& page, const ServerStatus& status, const char* name, const char* help,
                 MetricType type, Value value) {
   page.begin(name, help, type);
@@ -298,6 +333,7 @@ std::string render_metrics(const ServerStatus& status) {
   add_listeners(page, status.listeners);
   add_spaces(page, status);
   add_limits(page, status);
+  add_concurrency(page, status);
   add_quotas(page, status);
   std::string text = page.text();
   append_histogram(text, "weir_server_request_seconds",

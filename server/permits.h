@@ -28,6 +28,9 @@ class SpacePermits {
   void poll(bool learning, lease::TimeNs now_ns);
 
   std::vector<lease::PermitStatus> status() const { return book_.status(); }
+  std::vector<lease::PermitHostStatus> hosts_of(std::string_view name) const {
+    return book_.hosts_of(name);
+  }
 
  private:
   void send_pushes();

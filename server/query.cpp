@@ -54,6 +54,18 @@ void fill_limit(const LimitStatus& status, v1::LimitReport& out) {
   out.set_band(status.band);
 }
 
+void fill_concurrency(const lease::PermitStatus& status, v1::ConcurrencyReport& out) {
+  out.set_name(status.name);
+  out.set_max(bits(status.max));
+  out.set_in_flight(bits(status.in_flight));
+  out.set_wanted(bits(status.wanted));
+  out.set_bound(bits(status.bound));
+  out.set_hosts(status.hosts);
+  out.set_lost_hosts(status.lost_hosts);
+  out.set_awaited(status.awaited);
+  out.set_learning(status.learning);
+}
+
 void fill_session(const Session& session, lease::TimeNs now_ns, v1::HostReport& out) {
   out.set_address(session.connection->peer().address);
   out.set_session(session.id);
@@ -62,28 +74,68 @@ void fill_session(const Session& session, lease::TimeNs now_ns, v1::HostReport& 
   out.set_refresh_age_ms(ms_since(session.heard_boot_ns, now_ns));
 }
 
+void fill_limits(Space& space, const v1::ClusterQuery& query, lease::TimeNs now_ns,
+                 v1::ClusterReport& report) {
+  auto limits = space.book().limits(now_ns);
+  const auto concurrency = space.permits().status();
+  const Page page = page_of(query, limits.size() + concurrency.size());
+  report.set_next_page_token(page.next);
+  for (std::size_t i = page.first; i < page.end; ++i) {
+    if (i < limits.size())
+      fill_limit(space.limit_status(std::move(limits[i])), *report.add_limits());
+    else
+      fill_concurrency(concurrency[i - limits.size()], *report.add_concurrency());
+  }
+}
+
+using Sessions = std::unordered_map<std::string_view, const Session*>;
+
+void fill_host(const lease::Book::HostReport& host, const Sessions& sessions, lease::TimeNs now_ns,
+               v1::HostReport& out) {
+  out.set_host(host.host);
+  out.set_state(host.live ? v1::HOST_STATE_LIVE : v1::HOST_STATE_TAIL);
+  out.set_wanted_rate(bits(host.want));
+  out.set_leased_rate(bits(host.held.rate));
+  out.set_leased_burst(bits(host.held.burst));
+  out.set_tail_rate(bits(host.held.tail_rate));
+  out.set_spent_total(host.spent_total);
+  out.set_refused_total(host.refused_total);
+  out.set_refresh_age_ms(ms_since(host.heard_ns, now_ns));
+  const auto session = sessions.find(host.host);
+  if (session != sessions.end()) fill_session(*session->second, now_ns, out);
+}
+
+void fill_permit_host(const lease::PermitHostStatus& host, const Sessions& sessions,
+                      lease::TimeNs now_ns, v1::PermitHostReport& out) {
+  out.set_host(host.host);
+  out.set_connected(host.connected);
+  out.set_cap(bits(host.cap));
+  out.set_bound(bits(host.bound));
+  out.set_in_flight(bits(host.in_flight));
+  out.set_wanted(bits(host.wanted));
+  out.set_report_age_ms(ms_since(host.reported_ns, now_ns));
+  const auto session = sessions.find(host.host);
+  if (session == sessions.end()) return;
+  out.set_address(session->second->connection->peer().address);
+  out.set_version(session->second->version);
+}
+
+// Of a limit, of a concurrency limit, or of both where they have one name.
 void fill_hosts_of(const Space& space, const std::string& name, const v1::ClusterQuery& query,
                    lease::TimeNs now_ns, v1::ClusterReport& report) {
-  std::unordered_map<std::string_view, const Session*> sessions;
+  Sessions sessions;
   for (const auto& [identity, session] : space.by_identity())
     sessions[identity.host] = session;
   const auto hosts = space.book().hosts_of(lease::limit_id(name));
-  const Page page = page_of(query, hosts.size());
+  const auto permit_hosts = space.permits().hosts_of(name);
+  const Page page = page_of(query, hosts.size() + permit_hosts.size());
   report.set_next_page_token(page.next);
   for (std::size_t i = page.first; i < page.end; ++i) {
-    const lease::Book::HostReport& host = hosts[i];
-    v1::HostReport& out = *report.add_hosts();
-    out.set_host(host.host);
-    out.set_state(host.live ? v1::HOST_STATE_LIVE : v1::HOST_STATE_TAIL);
-    out.set_wanted_rate(bits(host.want));
-    out.set_leased_rate(bits(host.held.rate));
-    out.set_leased_burst(bits(host.held.burst));
-    out.set_tail_rate(bits(host.held.tail_rate));
-    out.set_spent_total(host.spent_total);
-    out.set_refused_total(host.refused_total);
-    out.set_refresh_age_ms(ms_since(host.heard_ns, now_ns));
-    const auto session = sessions.find(host.host);
-    if (session != sessions.end()) fill_session(*session->second, now_ns, out);
+    if (i < hosts.size())
+      fill_host(hosts[i], sessions, now_ns, *report.add_hosts());
+    else
+      fill_permit_host(permit_hosts[i - hosts.size()], sessions, now_ns,
+                       *report.add_permit_hosts());
   }
 }
 
@@ -143,11 +195,7 @@ void TokenServer::Impl::on_query(Session& session, const v1::ClusterQuery& query
   } else {
     fill_server(space, *report.mutable_server());
     if (query.topic() == v1::CLUSTER_TOPIC_LIMITS) {
-      auto limits = space.book().limits(now_ns);
-      const Page page = page_of(query, limits.size());
-      report.set_next_page_token(page.next);
-      for (std::size_t i = page.first; i < page.end; ++i)
-        fill_limit(space.limit_status(std::move(limits[i])), *report.add_limits());
+      fill_limits(space, query, now_ns, report);
     } else if (query.topic() == v1::CLUSTER_TOPIC_HOSTS && query.limit_name().empty()) {
       fill_all_hosts(space, query, now_ns, report);
     } else if (query.topic() == v1::CLUSTER_TOPIC_HOSTS) {

@@ -503,9 +503,9 @@ SpaceStatus Space::status(TimeNs now_ns, bool with_limits) const {
   status.requests_per_s = requests_per_s_;
   status.counts = counts_;
   if (quotas_) status.quotas = quotas_->status();
-  status.permits = permits_->status();
   status.limit_count = rule_.limits.size();
   if (!with_limits) return status;
+  status.permits = permits_->status();
   for (lease::Book::LimitReport& limit : book_->limits(now_ns))
     status.limits.push_back(limit_status(std::move(limit)));
   return status;

@@ -47,6 +47,7 @@ class Space {
   const NamespaceRule& rule() const noexcept { return rule_; }
   lease::Book& book() noexcept { return *book_; }
   const lease::Book& book() const noexcept { return *book_; }
+  const SpacePermits& permits() const noexcept { return *permits_; }
 
   // Rules that were found good before. Connected agents get them in the next polls.
   void set_rule(const NamespaceRule& rule, lease::TimeNs now_ns);

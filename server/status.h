@@ -46,8 +46,8 @@ class Times {
   std::uint64_t sum_ns_ = 0;
 };
 
-// The limits of no further namespace are listed when there are so many: a page of metrics must not
-// hold heartbeats up.
+// The limits of no further namespace are listed, nor its concurrency limits, when there are so
+// many: a page of metrics must not hold heartbeats up.
 inline constexpr std::size_t kStatusLimitsMax = 4096;
 
 enum class Refusal : std::uint8_t { name_space, credential, host, full, malformed, redirected };

@@ -465,7 +465,7 @@ ServerStatus TokenServer::Impl::status(bool with_limits) const {
   std::size_t limits = 0;
   for (const auto& [name, space] : spaces_) {
     status.spaces.push_back(space->status(now_ns, with_limits && limits < kStatusLimitsMax));
-    limits += status.spaces.back().limits.size();
+    limits += status.spaces.back().limits.size() + status.spaces.back().permits.size();
   }
   return status;
 }

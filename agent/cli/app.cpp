@@ -167,8 +167,9 @@ void add_cluster(CLI::App& app, Options& options) {
   auto* cluster = app.add_subcommand("cluster", "What the token server knows of limits and hosts");
   cluster->require_subcommand(1);
   cluster->add_subcommand("status", "The server and all limits of the namespace");
-  auto* hosts = cluster->add_subcommand("hosts", "Who wants, has and spends what of a limit");
-  hosts->add_option("NAME", options.cluster_limit, "The limit; without one, all hosts")
+  auto* hosts = cluster->add_subcommand(
+      "hosts", "Who wants, has and spends what of a limit, or holds which permits");
+  hosts->add_option("NAME", options.cluster_limit, "The limit or resource; without one, all hosts")
       ->type_name("");
   auto* top = cluster->add_subcommand("top", "The limits of the cluster, live");
   add_number(*top, "-d,--delay", options.cluster_top.interval_s, 0.1, 60.0, "SECONDS",

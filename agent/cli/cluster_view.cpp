@@ -27,6 +27,10 @@ net::Result<ClusterAnswer> collect(
       all.limits.push_back(std::move(each));
     for (auto& each : *report.mutable_hosts())
       all.hosts.push_back(std::move(each));
+    for (auto& each : *report.mutable_concurrency())
+      all.concurrency.push_back(std::move(each));
+    for (auto& each : *report.mutable_permit_hosts())
+      all.permit_hosts.push_back(std::move(each));
     if (report.next_page_token().empty()) break;
     query.set_page_token(report.next_page_token());
   }
@@ -127,6 +131,56 @@ Table limits_table(const Context& context, const std::vector<v1::LimitReport>& l
   return table;
 }
 
+Table concurrency_table(const Context& context,
+                        const std::vector<v1::ConcurrencyReport>& concurrency) {
+  Table table{{{"CONCURRENCY"},
+               {"MAX", Align::right},
+               {"IN FLIGHT", Align::right},
+               {"WANTED", Align::right},
+               {"BOUND", Align::right},
+               {"HOSTS", Align::right},
+               {"LOST", Align::right}}};
+  for (const v1::ConcurrencyReport& each : concurrency) {
+    // Whom the server still waits for, where it does.
+    const std::string hosts =
+        std::to_string(each.hosts()) +
+        (each.awaited() != 0 ? " (" + std::to_string(each.awaited()) + " silent)" : "");
+    table.add(
+        {context.escaped(each.name()) + (each.learning() ? " (learning)" : ""),
+         format_count(each.max()),
+         format_count(each.in_flight()),
+         {format_count(each.wanted()), each.wanted() > each.max() ? Style::warn : Style::plain},
+         {format_count(each.bound()), each.bound() > each.max() ? Style::warn : Style::plain},
+         hosts,
+         {std::to_string(each.lost_hosts()), each.lost_hosts() != 0 ? Style::warn : Style::plain}});
+  }
+  return table;
+}
+
+Table permit_hosts_table(const Context& context, const std::vector<v1::PermitHostReport>& hosts) {
+  Table table{{{"HOST"},
+               {"STATE"},
+               {"PERMITS", Align::right},
+               {"BOUND", Align::right},
+               {"IN FLIGHT", Align::right},
+               {"WANTS", Align::right},
+               {"REPORTED", Align::right},
+               {"VERSION"},
+               {"ADDRESS"}}};
+  for (const v1::PermitHostReport& host : hosts)
+    table.add(
+        {context.escaped(host.host()),
+         {host.connected() ? "live" : "lost", host.connected() ? Style::plain : Style::warn},
+         format_count(host.cap()),
+         {format_count(host.bound()), host.bound() > host.cap() ? Style::warn : Style::plain},
+         format_count(host.in_flight()),
+         {format_count(host.wanted()), host.wanted() > host.cap() ? Style::warn : Style::plain},
+         format_ago(host.report_age_ms()),
+         context.escaped(host.version()),
+         context.escaped(host.address())});
+  return table;
+}
+
 Table hosts_table(const Context& context, const std::vector<v1::HostReport>& hosts, bool of_limit) {
   std::vector<Column> columns{{"HOST"}, {"STATE"}};
   if (of_limit)
@@ -218,6 +272,30 @@ Json to_json(const v1::HostReport& host) {
           {"refused_total", host.refused_total()},
           {"since_ms", host.since_ms()},
           {"refresh_age_ms", host.refresh_age_ms()},
+          {"version", host.version()}};
+}
+
+Json to_json(const v1::ConcurrencyReport& concurrency) {
+  return {{"name", concurrency.name()},
+          {"max", concurrency.max()},
+          {"in_flight", concurrency.in_flight()},
+          {"wanted", concurrency.wanted()},
+          {"bound", concurrency.bound()},
+          {"hosts", concurrency.hosts()},
+          {"lost_hosts", concurrency.lost_hosts()},
+          {"awaited_hosts", concurrency.awaited()},
+          {"learning", concurrency.learning()}};
+}
+
+Json to_json(const v1::PermitHostReport& host) {
+  return {{"host", host.host()},
+          {"address", host.address()},
+          {"state", host.connected() ? "live" : "lost"},
+          {"permits", host.cap()},
+          {"bound", host.bound()},
+          {"in_flight", host.in_flight()},
+          {"wanted", host.wanted()},
+          {"report_age_ms", host.report_age_ms()},
           {"version", host.version()}};
 }
 

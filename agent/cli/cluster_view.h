@@ -15,6 +15,8 @@ struct ClusterAnswer {
   v1::ServerReport server;
   std::vector<v1::LimitReport> limits;
   std::vector<v1::HostReport> hosts;
+  std::vector<v1::ConcurrencyReport> concurrency;
+  std::vector<v1::PermitHostReport> permit_hosts;
 };
 
 // Asks through the agent, which asks the server. `limit` is for CLUSTER_TOPIC_HOSTS.
@@ -25,6 +27,9 @@ net::Result<ClusterAnswer> ask_cluster(net::AdminClient& client, v1::ClusterTopi
 
 void add_server(const Context& context, const v1::ServerReport& server, Facts& facts);
 Table limits_table(const Context& context, const std::vector<v1::LimitReport>& limits);
+Table concurrency_table(const Context& context,
+                        const std::vector<v1::ConcurrencyReport>& concurrency);
+Table permit_hosts_table(const Context& context, const std::vector<v1::PermitHostReport>& hosts);
 Table hosts_table(const Context& context, const std::vector<v1::HostReport>& hosts, bool of_limit);
 
 std::string per_s_text(std::uint64_t micro_per_s);  // "200/s"
@@ -33,5 +38,7 @@ std::string tokens_text(std::uint64_t micro);       // "150"
 Json to_json(const v1::ServerReport& server);
 Json to_json(const v1::LimitReport& limit);
 Json to_json(const v1::HostReport& host);
+Json to_json(const v1::ConcurrencyReport& concurrency);
+Json to_json(const v1::PermitHostReport& host);
 
 }  // namespace weir::cli

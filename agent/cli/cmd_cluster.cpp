@@ -36,6 +36,13 @@ void sort_limits(std::vector<v1::LimitReport>& limits, SortKey key) {
   });
 }
 
+void print_tables(const Context& context, const ClusterAnswer& answer) {
+  if (!answer.limits.empty()) limits_table(context, answer.limits).print(context);
+  if (answer.concurrency.empty()) return;
+  if (!answer.limits.empty()) context.out << '\n';
+  concurrency_table(context, answer.concurrency).print(context);
+}
+
 // The screen as lines of plain text.
 std::vector<std::string> screen_of(const Context& context, ClusterAnswer& answer, SortKey key) {
   std::ostringstream text;
@@ -46,7 +53,7 @@ std::vector<std::string> screen_of(const Context& context, ClusterAnswer& answer
        << "   " << format_count(server.requests_per_s()) << " requests/s"
        << (server.learning_left_ms() != 0 ? "   learning" : "") << "\n\n";
   sort_limits(answer.limits, key);
-  limits_table(plain, answer.limits).print(plain);
+  print_tables(plain, answer);
   std::vector<std::string> lines;
   std::istringstream in(text.str());
   for (std::string line; std::getline(in, line);)
@@ -123,16 +130,18 @@ int cmd_cluster_status(const Context& context) {
   auto answer = ask_cluster(context, v1::CLUSTER_TOPIC_LIMITS);
   if (!answer) return context.fail(answer.error());
   if (context.json()) {
-    print_json(context, {{"server", to_json(answer->server)}, {"limits", list_of(answer->limits)}});
+    print_json(context, {{"server", to_json(answer->server)},
+                         {"limits", list_of(answer->limits)},
+                         {"concurrency", list_of(answer->concurrency)}});
     return kExitOk;
   }
   Facts facts;
   add_server(context, answer->server, facts);
   facts.print(context);
-  if (answer->limits.empty()) return kExitOk;
+  if (answer->limits.empty() && answer->concurrency.empty()) return kExitOk;
   context.out << '\n';
   sort_limits(answer->limits, SortKey::name);
-  limits_table(context, answer->limits).print(context);
+  print_tables(context, *answer);
   return kExitOk;
 }
 
@@ -146,11 +155,19 @@ int cmd_cluster_hosts(const Context& context, const std::string& limit) {
   if (context.json()) {
     print_json(context, {{"server", to_json(answer->server)},
                          {"limits", list_of(answer->limits)},
-                         {"hosts", list_of(answer->hosts)}});
+                         {"hosts", list_of(answer->hosts)},
+                         {"permit_hosts", list_of(answer->permit_hosts)}});
     return kExitOk;
   }
   const Table table = hosts_table(context, answer->hosts, !limit.empty());
-  if (table.empty())
+  const Table permits = permit_hosts_table(context, answer->permit_hosts);
+  if (!permits.empty()) {
+    if (!table.empty()) {
+      table.print(context);
+      context.out << '\n';
+    }
+    permits.print(context);
+  } else if (table.empty())
     context.err << "weir: no host " << (limit.empty() ? "is there" : "has asked for it") << '\n';
   else
     table.print(context);

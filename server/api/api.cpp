@@ -76,6 +76,7 @@ class Api::Impl : public std::enable_shared_from_this<Api::Impl> {
   void in_namespace(const HttpRequest& request, const Path& path, const ApiToken& token,
                     HttpRespond respond);
   void limits(const std::string& name_space, const HttpRespond& respond);
+  void concurrency(const std::string& name_space, const HttpRespond& respond);
   void hosts(const std::string& name_space, const HttpRespond& respond);
   void list_quotas(const HttpRequest& request, const std::string& name_space, HttpRespond respond);
   void create(const HttpRequest& request, const std::string& name_space, const ApiToken& token,
@@ -189,12 +190,13 @@ void Api::Impl::in_namespace(const HttpRequest& request, const Path& path, const
   if (what == "quotas" && path.size() >= 5) return quota(request, path, token, std::move(respond));
   if (path.size() == 3 && what == "quotas" && request.method == "POST")
     return create(request, name_space, token, std::move(respond));
-  const bool known = path.size() == 3 &&
-                     (what == "quotas" || what == "audit" || what == "limits" || what == "hosts");
+  const bool known = path.size() == 3 && (what == "quotas" || what == "audit" || what == "limits" ||
+                                          what == "concurrency" || what == "hosts");
   if (!known) return respond(not_found("there is nothing at this path"));
   if (request.method != "GET")
     return respond(wrong_method(what == "quotas" ? "GET, HEAD, POST" : "GET, HEAD"));
   if (what == "limits") return limits(name_space, respond);
+  if (what == "concurrency") return concurrency(name_space, respond);
   if (what == "hosts") return hosts(name_space, respond);
   if (what == "audit") return audit_page(request, name_space, std::move(respond));
   list_quotas(request, name_space, std::move(respond));
@@ -206,6 +208,16 @@ void Api::Impl::limits(const std::string& name_space, const HttpRespond& respond
     if (space.name != name_space) continue;
     for (const LimitStatus& limit : space.limits)
       items.push_back(to_json(limit));
+  }
+  respond(json_response(200, Json{{"items", std::move(items)}}));
+}
+
+void Api::Impl::concurrency(const std::string& name_space, const HttpRespond& respond) {
+  Json items = Json::array();
+  for (const SpaceStatus& space : server.status().spaces) {
+    if (space.name != name_space) continue;
+    for (const lease::PermitStatus& each : space.permits)
+      items.push_back(to_json(each));
   }
   respond(json_response(200, Json{{"items", std::move(items)}}));
 }

@@ -73,6 +73,7 @@ Json to_json(const std::string& name_space, const std::string& key,
 Json to_json(const lease::QuotaHolding& holding);
 Json to_json(const AuditRow& row);
 Json to_json(const LimitStatus& limit);
+Json to_json(const lease::PermitStatus& concurrency);
 Json to_json(const HostStatus& host);
 Json to_json(const SpaceStatus& space);
 Json to_json(const CleanStats& stats);

@@ -94,6 +94,18 @@ Json to_json(const LimitStatus& limit) {
               {"refused_total", report.refused_total}};
 }
 
+Json to_json(const lease::PermitStatus& concurrency) {
+  return Json{{"name", concurrency.name},
+              {"max", concurrency.max},
+              {"in_flight", concurrency.in_flight},
+              {"wanted", concurrency.wanted},
+              {"bound", concurrency.bound},
+              {"hosts", concurrency.hosts},
+              {"lost_hosts", concurrency.lost_hosts},
+              {"awaited_hosts", concurrency.awaited},
+              {"learning", concurrency.learning}};
+}
+
 Json to_json(const HostStatus& host) {
   return Json{{"host", host.host},
               {"address", host.address},

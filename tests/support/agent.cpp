@@ -191,6 +191,13 @@ std::optional<v1::LimitStatus> Agent::limit(const std::string& name) const {
   return answer.limits().limits(0);
 }
 
+v1::ClusterReport Agent::cluster(v1::ClusterTopic topic, const std::string& name) const {
+  v1::AdminRequest request;
+  request.mutable_cluster()->set_topic(topic);
+  request.mutable_cluster()->set_limit_name(name);
+  return ask(request).cluster();
+}
+
 v1::ResourcesResponse Agent::resources() const {
   v1::AdminRequest request;
   request.mutable_resources();

@@ -72,6 +72,8 @@ class Agent {
   v1::StatusResponse status() const;
   std::optional<v1::LimitStatus> limit(const std::string& name) const;
   v1::ResourcesResponse resources() const;
+  // What its token server says of a limit or a resource: the first page.
+  v1::ClusterReport cluster(v1::ClusterTopic topic, const std::string& name = {}) const;
   std::uint32_t clients() const;    // attached now
   std::uint64_t doorbells() const;  // that they rang
   v1::ApplyResponse apply(const std::string& rules) const;

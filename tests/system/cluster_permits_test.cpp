@@ -171,6 +171,17 @@ TEST_F(ClusterPermits, NeverMoreHeldThanTheLimitWhoeverIsKilled) {
     return sum >= kMax / 2 && sum <= kMax;
   })) << "each host shows its share";
 
+  EXPECT_TRUE(eventually([&] {
+    const v1::ClusterReport all = agents[0]->cluster(v1::CLUSTER_TOPIC_LIMITS);
+    if (all.concurrency_size() != 1 || all.concurrency(0).hosts() != kHosts) return false;
+    EXPECT_EQ(all.concurrency(0).max(), static_cast<std::uint64_t>(kMax));
+    EXPECT_LE(all.concurrency(0).bound(), static_cast<std::uint64_t>(kMax));
+    EXPECT_LE(all.concurrency(0).in_flight(), static_cast<std::uint64_t>(kMax));
+    const v1::ClusterReport hosts = agents[0]->cluster(v1::CLUSTER_TOPIC_HOSTS, "db");
+    return hosts.permit_hosts_size() == kHosts && hosts.permit_hosts(2).host() == "c" &&
+           all.concurrency(0).in_flight() > kMax / 2;
+  })) << "the server shows what all of them have";
+
   for (std::size_t i = 0; i < kHosts; ++i) {
     kill9(i);
     EXPECT_TRUE(all_enter(10)) << "its permits come back";

@@ -94,6 +94,7 @@ struct Answers {
   v1::ApplyResponse apply;
   v1::ResourcesResponse resources;
   v1::QuotasResponse quotas;
+  std::vector<v1::ClusterReport> cluster;  // pages; the token of each is its number
   std::string force_text;
   std::string error;
 };
@@ -173,6 +174,10 @@ class FakeAgent {
       auto& list = *response.mutable_quotas()->mutable_list();
       for (int i = list.size(); !request.quotas().quota().empty() && i-- > 0;)
         if (list[i].quota() != request.quotas().quota()) list.DeleteSubrange(i, 1);
+    }
+    if (request.has_cluster()) {
+      const std::string& page = request.cluster().page_token();
+      *response.mutable_cluster() = answers_.cluster.at(page.empty() ? 0 : std::stoul(page));
     }
     if (request.has_force_breaker() || request.has_force_level())
       response.mutable_force()->set_text(answers_.force_text);

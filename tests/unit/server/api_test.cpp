@@ -32,7 +32,8 @@ class ApiTest : public QuotaServerTest {
 
   void SetUp() override {
     ASSERT_TRUE(serve(quota_file("{name: calls, total: 1000}, "
-                                 "{name: trial, type: hybrid, total: 5, valid: 1d}") +
+                                 "{name: trial, type: hybrid, total: 5, valid: 1d}",
+                                 "    concurrency: [{name: db, max: 10}]\n") +
                       tokens()));
     api = std::make_unique<Api>(*server_);
     api->use_store(gate.get(), store.get());
@@ -206,6 +207,7 @@ TEST_F(ApiTest, WhatAHostHoldsIsShownByItsName) {
   EXPECT_EQ(key["holdings"][0]["chunks"][0]["granted"], 10);
   EXPECT_EQ(get("/v1/namespaces/shop/hosts")["items"][0]["host"], "web-1");
   EXPECT_EQ(get("/v1/namespaces/shop/limits")["items"][0]["rate_per_s"], 300.0);
+  EXPECT_EQ(get("/v1/namespaces/shop/concurrency")["items"][0]["max"], 10);
   EXPECT_EQ(get("/v1/status")["namespaces"][0]["quotas"]["grants_total"], 1);
 }
 
@@ -407,6 +409,7 @@ TEST_F(ApiTest, EveryAnswerHasTheMembersOfItsDescription) {
   expect_same("Status", get("/v1/status"));
   expect_same("Retention", get("/v1/audit/retention"));
   expect_same("Limit", get("/v1/namespaces/shop/limits")["items"][0]);
+  expect_same("Concurrency", get("/v1/namespaces/shop/concurrency")["items"][0]);
   expect_same("Host", get("/v1/namespaces/shop/hosts")["items"][0]);
   expect_same("AuditRow", get("/v1/namespaces/shop/audit")["items"][0]);
   expect_same("Problem", json::parse(call("GET", "/v1/nothing").body));

@@ -1,5 +1,6 @@
 // What operators see: the reports and the metrics.
 #include "server/metrics.h"
+#include "server/wire_permit.h"
 #include "tests/unit/server/server_fixture.h"
 
 namespace weir::server {
@@ -126,6 +127,76 @@ TEST_F(QueryTest, AllHostsAreListed) {
 
   ASSERT_EQ(report.hosts_size(), 2);
   EXPECT_EQ(report.hosts(1).host(), "web-2");
+}
+
+// Two hosts hold permits of one resource, then one of them is gone.
+TEST_F(QueryTest, ConcurrencyLimitsAndTheirHostsAreListed) {
+  ASSERT_TRUE(start(file("{name: /api, rate: 300/s}",
+                         "    concurrency: [{name: db, max: 10}, {name: idle, max: 3}]\n")));
+  ASSERT_TRUE(learned());
+  RawAgent a = agent("web-1", 1);
+  RawAgent b = agent("web-2", 2);
+  const auto report = [](RawAgent& host, lease::Permits cap, lease::Permits in_flight) {
+    v1::ToServer hello = host.hello();
+    hello.mutable_hello()->set_protocol_minor(net::kProtocolMinor);
+    ASSERT_TRUE(host.greet(hello));
+    v1::ToServer message;
+    to_wire(lease::PermitReport{host.session, ++host.seq, false, {{"db", 0, cap, in_flight, 8}}},
+            *message.mutable_permit_reports());
+    host.send(message);
+    ASSERT_TRUE(host.take([](const v1::ToAgent& m) { return m.has_permit_grants(); }));
+  };
+  report(a, 4, 4);
+  {
+    RawAgent lost = agent("web-3", 3);
+    report(lost, 2, 1);
+  }
+  report(b, 3, 2);
+  ASSERT_TRUE(run_until(io, [&] { return shop().permits.at(0).lost_hosts == 1; }));
+
+  const auto limits = query(a, v1::CLUSTER_TOPIC_LIMITS);
+  ASSERT_EQ(limits.limits_size(), 1);
+  ASSERT_EQ(limits.concurrency_size(), 2);
+  const v1::ConcurrencyReport& db = limits.concurrency(0);
+  EXPECT_EQ(db.name(), "db");
+  EXPECT_EQ(db.max(), 10U);
+  EXPECT_EQ(db.in_flight(), 7U);
+  EXPECT_EQ(db.wanted(), 24U);
+  EXPECT_LE(db.bound(), 10U);
+  EXPECT_GE(db.bound(), 9U);
+  EXPECT_EQ(db.hosts(), 2U);
+  EXPECT_EQ(limits.concurrency(1).hosts(), 0U);
+
+  const auto hosts = query(a, v1::CLUSTER_TOPIC_HOSTS, "db");
+  EXPECT_EQ(hosts.hosts_size(), 0);
+  ASSERT_EQ(hosts.permit_hosts_size(), 3);
+  EXPECT_EQ(hosts.permit_hosts(0).host(), "web-1");
+  EXPECT_EQ(hosts.permit_hosts(0).in_flight(), 4U);
+  EXPECT_GE(hosts.permit_hosts(0).bound(), 4U);
+  EXPECT_TRUE(hosts.permit_hosts(1).connected());
+  EXPECT_TRUE(hosts.permit_hosts(1).address().starts_with("127.0.0.1:"));
+  EXPECT_FALSE(hosts.permit_hosts(2).connected());
+  EXPECT_EQ(hosts.permit_hosts(2).address(), "");
+  std::uint64_t bounds = 0;
+  for (const v1::PermitHostReport& host : hosts.permit_hosts())
+    bounds += host.bound();
+  EXPECT_EQ(bounds, db.bound());
+
+  // Limits first, then concurrency limits, on as many pages as it takes.
+  const auto first = query(a, v1::CLUSTER_TOPIC_LIMITS, "", 2);
+  EXPECT_EQ(first.limits_size(), 1);
+  EXPECT_EQ(first.concurrency_size(), 1);
+  const auto second = query(a, v1::CLUSTER_TOPIC_LIMITS, "", 2, first.next_page_token());
+  ASSERT_EQ(second.concurrency_size(), 1);
+  EXPECT_EQ(second.concurrency(0).name(), "idle");
+  EXPECT_EQ(second.next_page_token(), "");
+
+  const std::string page = render_metrics(server_->status());
+  for (const char* line :
+       {"weir_server_concurrency_max{namespace=\"shop\",resource=\"db\"} 10\n",
+        "weir_server_concurrency_in_flight{namespace=\"shop\",resource=\"db\"} 7\n",
+        "weir_server_concurrency_lost_hosts{namespace=\"shop\",resource=\"db\"} 1\n"})
+    EXPECT_NE(page.find(line), page.npos) << line << "\n" << page;
 }
 
 TEST_F(QueryTest, AnotherNamespaceStaysClosed) {
