@@ -37,6 +37,23 @@ function(weir_alone)
   set_target_properties(${ARGN} PROPERTIES UNITY_BUILD OFF)
 endfunction()
 
+# weir_cold(target...): nothing in it is called often; see WEIR_QUICK.
+function(weir_cold)
+  foreach(target IN LISTS ARGN)
+    if(WEIR_QUICK)
+      target_compile_options(${target} PRIVATE -O0)
+    endif()
+  endforeach()
+endfunction()
+
+# What all programs of tests have in common.
+function(weir_test_program name)
+  target_link_libraries(${name} PRIVATE weir::options)
+  target_compile_definitions(${name} PRIVATE
+    WEIR_SOURCE_DIR="${PROJECT_SOURCE_DIR}" WEIR_BINARY_DIR="${PROJECT_BINARY_DIR}")
+  set_target_properties(${name} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${PROJECT_BINARY_DIR}/tests)
+endfunction()
+
 # weir_add_test(NAME n LABELS unit SOURCES a.cpp LIBS weir::shm [TIMEOUT 60] [NO_GTEST])
 # A test executable under GoogleTest, registered with ctest under one of the labels
 # unit, system, chaos, long. A program that returns 77 is reported as skipped.
@@ -46,14 +63,12 @@ function(weir_add_test)
     set(T_TIMEOUT 120)
   endif()
   add_executable(${T_NAME} ${T_SOURCES})
-  target_link_libraries(${T_NAME} PRIVATE weir::options ${T_LIBS})
+  weir_test_program(${T_NAME})
+  target_link_libraries(${T_NAME} PRIVATE ${T_LIBS})
   if(NOT T_NO_GTEST)
     target_link_libraries(${T_NAME} PRIVATE GTest::gtest_main GTest::gmock)
   endif()
-  target_compile_definitions(${T_NAME} PRIVATE
-    WEIR_SOURCE_DIR="${PROJECT_SOURCE_DIR}" WEIR_BINARY_DIR="${PROJECT_BINARY_DIR}"
-    ${T_DEFINITIONS})
-  set_target_properties(${T_NAME} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${PROJECT_BINARY_DIR}/tests)
+  target_compile_definitions(${T_NAME} PRIVATE ${T_DEFINITIONS})
   add_test(NAME ${T_NAME} COMMAND ${T_NAME} ${T_ARGS})
   set_tests_properties(${T_NAME} PROPERTIES LABELS "${T_LABELS}" TIMEOUT ${T_TIMEOUT}
     SKIP_RETURN_CODE 77)

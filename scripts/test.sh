@@ -51,8 +51,7 @@ core=(shm_test agent_mint_test agent_domain_test config_test net_test)
 core_tests="^($(IFS='|'; echo "${core[*]}"))\$"
 
 # And where what hostile processes write is read.
-with_asan=("${core[@]}" agent_toolkit_test agent_quota_test agent_permits_test client_toolkit_test
-  adaptive_breaker_test adaptive_estimate_test adaptive_retry_test adaptive_shedder_test
+with_asan=("${core[@]}" client_toolkit_test client_quota_test adaptive_test
   lease_quota_test lease_permit_test)
 
 # The dev build leaves them out.

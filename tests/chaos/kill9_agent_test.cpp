@@ -11,13 +11,13 @@
 namespace weir::test {
 namespace {
 
-constexpr OracleRule kRule{.amount = 2000, .burst = 200};
-constexpr std::uint32_t kCount = 4;
+constexpr OracleRule kKill9AgentRule{.amount = 2000, .burst = 200};
+constexpr std::uint32_t kCrew = 4;
 
 struct Kill9Agent : ::testing::Test {
   void begin(Agent& agent, Crew& crew, const std::vector<std::string>& more = {}) {
     ASSERT_TRUE(agent.start());
-    for (std::uint32_t i = 0; i < kCount; ++i) {
+    for (std::uint32_t i = 0; i < kCrew; ++i) {
       std::vector<std::string> words{"sock=" + agent.socket(), "require=1", "idle_us=50"};
       words.insert(words.end(), more.begin(), more.end());
       crew.start(i, "spend", words);
@@ -30,13 +30,13 @@ struct Kill9Agent : ::testing::Test {
   }
   // Everybody is refused now and then, so everybody notices the new agent.
   std::int64_t reattach(Agent& agent, std::int64_t since) {
-    EXPECT_TRUE(eventually([&] { return agent.clients() == kCount; }))
+    EXPECT_TRUE(eventually([&] { return agent.clients() == kCrew; }))
         << "only " << agent.clients() << " clients came back";
     return now_ns() - since;
   }
   void expect_no_failure(Crew& crew) {
     EXPECT_EQ(crew.log().sum(&Lane::errors), 0U) << "a call failed for want of an agent";
-    for (std::uint32_t i = 0; i < kCount; ++i)
+    for (std::uint32_t i = 0; i < kCrew; ++i)
       EXPECT_LT(crew.log().lane(i).longest_call_ns.load(), 5'000'000'000) << "a call hung";
   }
 };
@@ -44,7 +44,7 @@ struct Kill9Agent : ::testing::Test {
 TEST_F(Kill9Agent, WithADescriptorStoreNothingIsRefilled) {
   Agent agent({.rules = rules_of({"name: /t, rate: 2000/s, burst: 200, "
                                   "fallback: {mode: local, rate: 1000/s, after: 0s}"})});
-  Crew crew(agent.dir().path(), kCount, 2'000'000);
+  Crew crew(agent.dir().path(), kCrew, 2'000'000);
   begin(agent, crew);
   Random random(5);
   const std::int64_t until = now_ns() + static_cast<std::int64_t>(chaos_seconds(6) * 1e9);
@@ -67,7 +67,7 @@ TEST_F(Kill9Agent, WithADescriptorStoreNothingIsRefilled) {
               static_cast<double>(slowest) / 1e6);
   EXPECT_GT(restarts, 3);
   expect_no_failure(crew);
-  expect_bound(crew.log(), kRule, "kill -9 of the agent");
+  expect_bound(crew.log(), kKill9AgentRule, "kill -9 of the agent");
 }
 
 // Without a store the new agent has new buckets, and they start empty. What the old ones still hold
@@ -77,7 +77,7 @@ TEST_F(Kill9Agent, WithoutADescriptorStoreBucketsStartEmpty) {
   Agent agent({.rules = rules_of(
                    {"name: /t, rate: 2000/s, burst: 200", "name: /slow, rate: 1/m, burst: 1000"}),
                .store_fds = false});
-  Crew crew(agent.dir().path(), kCount, 2'000'000);
+  Crew crew(agent.dir().path(), kCrew, 2'000'000);
   begin(agent, crew);
   EXPECT_EQ(agent.limit("/slow")->level(), 1000U) << "the first agent of a boot starts full";
   std::uint64_t overlap = 0;
@@ -93,14 +93,14 @@ TEST_F(Kill9Agent, WithoutADescriptorStoreBucketsStartEmpty) {
   }
   crew.finish();
   expect_no_failure(crew);
-  const std::uint64_t twice = overlap / 1000 * kRule.amount / 1'000'000;
-  expect_bound(crew.log(), with_slack(kRule, twice + 1), "without a store");
+  const std::uint64_t twice = overlap / 1000 * kKill9AgentRule.amount / 1'000'000;
+  expect_bound(crew.log(), with_slack(kKill9AgentRule, twice + 1), "without a store");
 }
 
 TEST_F(Kill9Agent, FallbackLocalGoesOnAtItsOwnRate) {
   Agent agent({.rules = rules_of({"name: /t, rate: 2000/s, burst: 200, "
                                   "fallback: {mode: local, rate: 100/s, burst: 10, after: 0s}"})});
-  Crew crew(agent.dir().path(), kCount, 2'000'000);
+  Crew crew(agent.dir().path(), kCrew, 2'000'000);
   begin(agent, crew);
   agent.kill9();
   let_pass(1500);  // past the lease
@@ -116,13 +116,13 @@ TEST_F(Kill9Agent, FallbackLocalGoesOnAtItsOwnRate) {
   (void)reattach(agent, began);
   crew.finish();
   expect_no_failure(crew);
-  expect_bound(crew.log(), kRule, "fallback local");
+  expect_bound(crew.log(), kKill9AgentRule, "fallback local");
 }
 
 TEST_F(Kill9Agent, FallbackOpenLetsEverythingThrough) {
   Agent agent(
       {.rules = rules_of({"name: /t, rate: 100/s, burst: 10, fallback: {mode: open, after: 0s}"})});
-  Crew crew(agent.dir().path(), kCount, 2'000'000);
+  Crew crew(agent.dir().path(), kCrew, 2'000'000);
   begin(agent, crew, {"pace_us=1000"});
   const std::uint64_t before = crew.log().sum(&Lane::admitted);
   agent.kill9();
@@ -140,7 +140,7 @@ TEST_F(Kill9Agent, FallbackOpenLetsEverythingThrough) {
 TEST_F(Kill9Agent, FallbackClosedLetsNothingThrough) {
   Agent agent({.rules = rules_of(
                    {"name: /t, rate: 2000/s, burst: 200, fallback: {mode: closed, after: 0s}"})});
-  Crew crew(agent.dir().path(), kCount, 2'000'000);
+  Crew crew(agent.dir().path(), kCrew, 2'000'000);
   begin(agent, crew);
   agent.kill9();
   // Half a second is the shortest lease: after it and what was minted until then, nothing.
@@ -154,7 +154,7 @@ TEST_F(Kill9Agent, FallbackClosedLetsNothingThrough) {
   EXPECT_TRUE(eventually([&] { return crew.log().sum(&Lane::admitted) > seen + 100; }));
   crew.finish();
   expect_no_failure(crew);
-  expect_bound(crew.log(), kRule, "fallback closed");
+  expect_bound(crew.log(), kKill9AgentRule, "fallback closed");
 }
 
 }  // namespace

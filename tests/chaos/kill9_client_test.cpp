@@ -9,7 +9,7 @@
 namespace weir::test {
 namespace {
 
-constexpr OracleRule kRule{.amount = 2000, .burst = 200};
+constexpr OracleRule kKill9ClientRule{.amount = 2000, .burst = 200};
 
 class Kill9Client : public ::testing::TestWithParam<std::uint32_t> {};
 
@@ -48,7 +48,7 @@ TEST_P(Kill9Client, OthersGoOnAndNothingIsAdmittedTwice) {
   crew.finish();
   EXPECT_GT(kills, 50);
   EXPECT_EQ(crew.log().sum(&Lane::errors), 0U);
-  expect_bound(crew.log(), kRule, "kill -9 of clients");
+  expect_bound(crew.log(), kKill9ClientRule, "kill -9 of clients");
 
   EXPECT_TRUE(agent.process().running());
   EXPECT_TRUE(eventually([&] { return agent.clients() == 0; })) << "dead clients were not reaped";

@@ -9,7 +9,7 @@
 namespace weir::test {
 namespace {
 
-constexpr OracleRule kRule{.amount = 2000, .burst = 200};
+constexpr OracleRule kSigstopAgentRule{.amount = 2000, .burst = 200};
 
 void let_pass(std::int64_t ms) {
   const std::int64_t until = now_ns() + ms * 1'000'000;
@@ -38,7 +38,7 @@ TEST(SigstopAgent, ClientsMintMeanwhileAndNothingIsMintedTwice) {
   }
   crew.finish();
   EXPECT_EQ(crew.log().sum(&Lane::errors), 0U);
-  expect_bound(crew.log(), kRule, "SIGSTOP of the agent");
+  expect_bound(crew.log(), kSigstopAgentRule, "SIGSTOP of the agent");
 }
 
 // Many short stops: each meets another instruction of the tick.
@@ -61,7 +61,7 @@ TEST(SigstopAgent, AnywhereInATick) {
     ::nanosleep(&run, nullptr);
   }
   crew.finish();
-  expect_bound(crew.log(), kRule, "short stops of the agent");
+  expect_bound(crew.log(), kSigstopAgentRule, "short stops of the agent");
 }
 
 // What the agent has put by for a waiter lies in its own memory, where the clients that mint

@@ -10,16 +10,16 @@
 namespace weir::test {
 namespace {
 
-constexpr OracleRule kRule{.amount = 2000, .burst = 100};
-constexpr std::uint32_t kCount = 8;
+constexpr OracleRule kSigstopClientRule{.amount = 2000, .burst = 100};
+constexpr std::uint32_t kStopped = 8;
 
 // Stops random workers for random times, each a moment after it was last let go.
 void stop_at_random(Crew& crew, double seconds, unsigned seed) {
   Random random(seed);
-  std::vector<std::int64_t> until(kCount, 0);
+  std::vector<std::int64_t> until(kStopped, 0);
   const std::int64_t end = now_ns() + static_cast<std::int64_t>(seconds * 1e9);
   while (now_ns() < end) {
-    for (std::uint32_t i = 0; i < kCount; ++i) {
+    for (std::uint32_t i = 0; i < kStopped; ++i) {
       const std::int64_t now = now_ns();
       if (until[i] != 0 && now >= until[i]) {
         crew.process(i).signal(SIGCONT);
@@ -33,14 +33,14 @@ void stop_at_random(Crew& crew, double seconds, unsigned seed) {
     const struct timespec pause { 0, static_cast<long>(random() % 1'000'000) };
     ::nanosleep(&pause, nullptr);
   }
-  for (std::uint32_t i = 0; i < kCount; ++i)
+  for (std::uint32_t i = 0; i < kStopped; ++i)
     crew.process(i).signal(SIGCONT);
 }
 
 struct SigstopClient : ::testing::Test {
   void begin(Agent& agent, Crew& crew) {
     ASSERT_TRUE(agent.start());
-    for (std::uint32_t i = 0; i < kCount; ++i)
+    for (std::uint32_t i = 0; i < kStopped; ++i)
       crew.start(i, "spend", {"sock=" + agent.socket(), "require=1", "idle_us=20"});
     ASSERT_TRUE(crew.wait_all_started());
   }
@@ -48,20 +48,20 @@ struct SigstopClient : ::testing::Test {
 
 TEST_F(SigstopClient, WhileTheAgentMints) {
   Agent agent({.rules = rules_of({"name: /t, rate: 2000/s, burst: 100"})});
-  Crew crew(agent.dir().path(), kCount, 1'000'000);
+  Crew crew(agent.dir().path(), kStopped, 1'000'000);
   begin(agent, crew);
   stop_at_random(crew, chaos_seconds(4), 1);
   const std::uint64_t seen = crew.log().sum(&Lane::admitted);
   EXPECT_TRUE(eventually([&] { return crew.log().sum(&Lane::admitted) > seen + 50; }));
   crew.finish();
   EXPECT_EQ(crew.log().sum(&Lane::errors), 0U);
-  expect_bound(crew.log(), kRule, "SIGSTOP of clients");
+  expect_bound(crew.log(), kSigstopClientRule, "SIGSTOP of clients");
 }
 
 // Now they are the minters, and some are stopped while they hold the office.
 TEST_F(SigstopClient, WhileTheClientsMint) {
   Agent agent({.rules = rules_of({"name: /t, rate: 2000/s, burst: 100"})});
-  Crew crew(agent.dir().path(), kCount, 1'000'000);
+  Crew crew(agent.dir().path(), kStopped, 1'000'000);
   begin(agent, crew);
   agent.kill9();
   stop_at_random(crew, chaos_seconds(4), 2);
@@ -70,16 +70,16 @@ TEST_F(SigstopClient, WhileTheClientsMint) {
       << "the clients did not mint for themselves";
   crew.finish();
   EXPECT_EQ(crew.log().sum(&Lane::errors), 0U);
-  expect_bound(crew.log(), kRule, "SIGSTOP of minting clients");
+  expect_bound(crew.log(), kSigstopClientRule, "SIGSTOP of minting clients");
 }
 
 // A slow bucket: one token every 20 ms, large requests beside small ones. The gate must never stay
 // shut over tokens that are there.
 TEST_F(SigstopClient, ServesAfterTheStops) {
   Agent agent({.rules = rules_of({"name: /t, rate: 50/s, burst: 10"})});
-  Crew crew(agent.dir().path(), kCount, 100'000);
+  Crew crew(agent.dir().path(), kStopped, 100'000);
   ASSERT_TRUE(agent.start());
-  for (std::uint32_t i = 0; i < kCount; ++i)
+  for (std::uint32_t i = 0; i < kStopped; ++i)
     crew.start(i, "spend",
                {"sock=" + agent.socket(), "require=1", "idle_us=20", i % 2 == 0 ? "n=1" : "n=5"});
   ASSERT_TRUE(crew.wait_all_started());

@@ -11,7 +11,7 @@
 namespace weir::test {
 namespace {
 
-constexpr OracleRule kRule{.amount = 100'000, .burst = 4000};
+constexpr OracleRule kStripesRule{.amount = 100'000, .burst = 4000};
 const std::map<std::string, std::string> kNoRseq{{"GLIBC_TUNABLES", "glibc.pthread.rseq=0"}};
 
 enum class Rseq { all, none, mixed };
@@ -46,7 +46,7 @@ TEST_P(Stripes, AreExactUnderMigrationAndKills) {
 
   EXPECT_EQ(crew.log().sum(&Lane::errors), 0U);
   EXPECT_GT(crew.log().sum(&Lane::admitted), 10'000U);
-  expect_bound(crew.log(), kRule, "stripes");
+  expect_bound(crew.log(), kStripesRule, "stripes");
 }
 
 INSTANTIATE_TEST_SUITE_P(Rseq, Stripes, ::testing::Values(Rseq::all, Rseq::none, Rseq::mixed),

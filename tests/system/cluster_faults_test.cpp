@@ -6,7 +6,7 @@ namespace weir::test {
 namespace {
 
 using Demands = std::vector<std::unique_ptr<Demand>>;
-constexpr OracleRule kRule{300, 1'000'000'000, 300};
+constexpr OracleRule kFaultsRule{300, 1'000'000'000, 300};
 constexpr char kLimit[] = "name: /t, rate: 300/s, burst: 300";
 
 class ClusterFaults : public ::testing::Test {
@@ -61,7 +61,7 @@ TEST_F(ClusterFaults, AKilledServerLeavesEachHostItsPartAndComesBack) {
   EXPECT_NEAR(after[0], 125, 5);
   EXPECT_NEAR(after[1], 125, 5);
   EXPECT_NEAR(after[2], 50, 2);
-  expect_cluster_bound(demands, kRule, "server killed and back");
+  expect_cluster_bound(demands, kFaultsRule, "server killed and back");
 }
 
 TEST_F(ClusterFaults, AServerThatIsStoppedDelaysNoCall) {
@@ -86,7 +86,7 @@ TEST_F(ClusterFaults, AServerThatIsStoppedDelaysNoCall) {
   EXPECT_GE(status.upstream().timeout_total(), 1U);
   // A preempted caller is late by itself; waiting for a server would take a second and more.
   EXPECT_LT(during, std::max<std::int64_t>(10 * before, 50'000'000));
-  expect_cluster_bound(demands, kRule, "server stopped");
+  expect_cluster_bound(demands, kFaultsRule, "server stopped");
 }
 
 // A3. For ten seconds nobody mints but the clients: the lease's rate to its end, the tail, the
@@ -131,7 +131,7 @@ TEST_F(ClusterFaults, AnAgentThatRestartsKeepsItsLease) {
   EXPECT_GT(rates[0], 150);
   server.start();
   ASSERT_TRUE(wait_answering(*agents[0]));
-  expect_cluster_bound(demands, kRule, "agent restarted");
+  expect_cluster_bound(demands, kFaultsRule, "agent restarted");
 }
 
 TEST_F(ClusterFaults, ALoweredLimitIsKeptWithinALease) {

@@ -6,8 +6,8 @@ namespace weir::test {
 namespace {
 
 using Demands = std::vector<std::unique_ptr<Demand>>;
-constexpr OracleRule kRule{300, 1'000'000'000, 300};
-constexpr char kLimit[] = "name: /t, rate: 300/s, burst: 300";
+constexpr OracleRule kNetworkRule{300, 1'000'000'000, 300};
+constexpr char kNetworkLimit[] = "name: /t, rate: 300/s, burst: 300";
 
 class ClusterNetwork : public ::testing::Test {
  protected:
@@ -41,7 +41,7 @@ class ClusterNetwork : public ::testing::Test {
 // N2, N3, N5. Requests and answers are lost, doubled, late and out of order, and connections end.
 TEST_F(ClusterNetwork, ABadNetworkGrantsNothingTwice) {
   constexpr char kBad[] = "delay=1ms..20ms,drop=0.04,double=0.1,reorder=0.1,cut=0.01,seed=";
-  Server server({kLimit}, {.env = {{"WEIR_NET_FAULTS", std::string{kBad} + "1"}}});
+  Server server({kNetworkLimit}, {.env = {{"WEIR_NET_FAULTS", std::string{kBad} + "1"}}});
   server.start();
   for (int i = 0; i < 3; ++i)
     add_agent(server.address(), std::string{kBad} + std::to_string(i + 2));
@@ -58,12 +58,12 @@ TEST_F(ClusterNetwork, ABadNetworkGrantsNothingTwice) {
   }
   EXPECT_GT(closes, 0U) << "no connection was cut: the network was none";
   EXPECT_GT(again, 0U) << "no message was lost";
-  expect_cluster_bound(demands, kRule, "bad network");
+  expect_cluster_bound(demands, kNetworkRule, "bad network");
 }
 
 // N7. The lease's time is counted from when it was asked for; a slow answer is an answer.
 TEST_F(ClusterNetwork, ASlowNetworkDoesNotFlap) {
-  Server server({kLimit});
+  Server server({kNetworkLimit});
   server.start();
   add_agent(server.address(), "delay=400ms");
   add_agent(server.address());
@@ -79,13 +79,13 @@ TEST_F(ClusterNetwork, ASlowNetworkDoesNotFlap) {
   const v1::UpstreamStatus status = agents[0]->status().upstream();
   EXPECT_EQ(status.fallback_starts_total(), starts);
   EXPECT_GT(status.round_trip_p50_us(), 500'000U);
-  expect_cluster_bound(demands, kRule, "slow network");
+  expect_cluster_bound(demands, kNetworkRule, "slow network");
 }
 
 // S4, S5. The server stops, its hosts go to another one, and then it wakes with its old leases.
 TEST_F(ClusterNetwork, AServerThatWasReplacedIsNotBelieved) {
-  Server old_one({kLimit});
-  Server new_one({kLimit});
+  Server old_one({kNetworkLimit});
+  Server new_one({kNetworkLimit});
   old_one.start();
   const std::string both = "[\"" + old_one.address() + "\", \"" + new_one.address() + "\"]";
   add_agent(both);
@@ -117,7 +117,7 @@ TEST_F(ClusterNetwork, AServerThatWasReplacedIsNotBelieved) {
 
 // U5. Hosts keep what they have until the new one knows of it.
 TEST_F(ClusterNetwork, ARestartOfTheServerCostsNothing) {
-  Server server({kLimit});
+  Server server({kNetworkLimit});
   server.start();
   for (int i = 0; i < 3; ++i)
     add_agent(server.address());
@@ -133,7 +133,7 @@ TEST_F(ClusterNetwork, ARestartOfTheServerCostsNothing) {
     ASSERT_TRUE(wait_answering(*agents[0]));
     EXPECT_GT(agents[0]->status().upstream().epoch(), epoch);
   }
-  expect_cluster_bound(demands, kRule, "server restarted");
+  expect_cluster_bound(demands, kNetworkRule, "server restarted");
 }
 
 // Two network namespaces and a cable between them.
@@ -186,8 +186,8 @@ TEST_F(ClusterNetwork, APartitionHealsByItself) {
   if (!is_root()) GTEST_SKIP() << "network namespaces need root";
   Cable cable;
   if (!cable.made()) GTEST_SKIP() << "no network namespaces, or no veth, or no ip(8)";
-  Server server({kLimit}, {.address = "10.213.77.2",
-                           .before = {"/usr/bin/env", "ip", "netns", "exec", cable.name()}});
+  Server server({kNetworkLimit}, {.address = "10.213.77.2",
+                                  .before = {"/usr/bin/env", "ip", "netns", "exec", cable.name()}});
   server.start();
   add_agent(server.address());
   add_agent(server.address());

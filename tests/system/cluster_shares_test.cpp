@@ -6,7 +6,7 @@ namespace weir::test {
 namespace {
 
 using Demands = std::vector<std::unique_ptr<Demand>>;
-constexpr OracleRule kRule{300, 1'000'000'000, 300};
+constexpr OracleRule kSharesRule{300, 1'000'000'000, 300};
 
 TEST(ClusterShares, AnEmbeddedServerHoldsTheLimitOfOneHost) {
   Agent agent({.rules = rules_embedded({"name: /t, rate: 300/s, burst: 300"}, "one")});
@@ -22,7 +22,7 @@ TEST(ClusterShares, AnEmbeddedServerHoldsTheLimitOfOneHost) {
   const auto rates = rates_over(demands, 5);
 
   EXPECT_NEAR(rates[0] + rates[1], 300, 9);
-  expect_cluster_bound(demands, kRule, "one host, embedded server");
+  expect_cluster_bound(demands, kSharesRule, "one host, embedded server");
 }
 
 // 400 + 50 + 50 wanted of 300: 200 + 50 + 50.
@@ -51,7 +51,7 @@ TEST(ClusterShares, ThreeHostsGetMaxMinFairShares) {
   const auto lease = agents[0]->limit("/t")->lease();
   EXPECT_EQ(lease.state(), "live");
   EXPECT_NEAR(lease.want_per_s(), 400, 60);
-  expect_cluster_bound(demands, kRule, "three hosts");
+  expect_cluster_bound(demands, kSharesRule, "three hosts");
 }
 
 TEST(ClusterShares, AnotherAgentMayUseAnEmbeddedServer) {
@@ -72,7 +72,7 @@ TEST(ClusterShares, AnotherAgentMayUseAnEmbeddedServer) {
 
   EXPECT_NEAR(rates[0], 150, 5);
   EXPECT_NEAR(rates[1], 150, 5);
-  expect_cluster_bound(demands, kRule, "two hosts, one of them the server");
+  expect_cluster_bound(demands, kSharesRule, "two hosts, one of them the server");
 }
 
 }  // namespace

@@ -9,7 +9,7 @@ namespace weir::test {
 namespace {
 
 constexpr std::int64_t kShiftNs = 1'000'000'000'000;
-constexpr OracleRule kRule{.amount = 500, .burst = 50};
+constexpr OracleRule kShiftedRule{.amount = 500, .burst = 50};
 
 SpawnOptions shifted(SpawnOptions spawn) {
   spawn.argv.insert(spawn.argv.begin(), {"/usr/bin/unshare", "--time", "--monotonic", "1000",
@@ -78,7 +78,7 @@ TEST_F(Timens, TheClientAndItsNeighboursAreServedAndTheBoundHolds) {
   EXPECT_TRUE(both_gain()) << "with the next agent";
   crew.finish();
   EXPECT_EQ(ahead.exit_code(), 0);
-  const OracleVerdict verdict = check_bound(on_host_clock(), kRule);
+  const OracleVerdict verdict = check_bound(on_host_clock(), kShiftedRule);
   EXPECT_TRUE(verdict.holds) << verdict.over_tokens << " over";
 }
 

@@ -5,44 +5,45 @@
 namespace weir::adaptive {
 namespace {
 
-constexpr TimeNs kNow = 1000 * kSecond;
+constexpr TimeNs kArrivalNs = 1000 * kSecond;
 
 TEST(Deadline, SayingNothingIsTheDefaultAndADayIsTheMaximum) {
-  EXPECT_EQ(Deadline::after(kNow, 0).remaining_ns(kNow), 5 * kSecond);
-  EXPECT_EQ(Deadline::after(kNow, 24 * 3600 * kSecond).remaining_ns(kNow), 60 * kSecond);
-  EXPECT_EQ(Deadline::after(kNow, INT64_MAX).remaining_ns(kNow), 60 * kSecond);
-  EXPECT_TRUE(Deadline::after(kNow, -1).passed(kNow));
-  EXPECT_EQ(
-      Deadline::after(kNow, 0, {.default_ns = kNever, .max_ns = 2 * kSecond}).remaining_ns(kNow),
-      2 * kSecond);
+  EXPECT_EQ(Deadline::after(kArrivalNs, 0).remaining_ns(kArrivalNs), 5 * kSecond);
+  EXPECT_EQ(Deadline::after(kArrivalNs, 24 * 3600 * kSecond).remaining_ns(kArrivalNs),
+            60 * kSecond);
+  EXPECT_EQ(Deadline::after(kArrivalNs, INT64_MAX).remaining_ns(kArrivalNs), 60 * kSecond);
+  EXPECT_TRUE(Deadline::after(kArrivalNs, -1).passed(kArrivalNs));
+  EXPECT_EQ(Deadline::after(kArrivalNs, 0, {.default_ns = kNever, .max_ns = 2 * kSecond})
+                .remaining_ns(kArrivalNs),
+            2 * kSecond);
 }
 
 TEST(Deadline, RemainsAndPasses) {
-  const Deadline deadline = Deadline::after(kNow, kSecond);
-  EXPECT_EQ(deadline.remaining_ns(kNow + 400 * kMs), 600 * kMs);
-  EXPECT_EQ(deadline.remaining_ns(kNow + 2 * kSecond), 0);
-  EXPECT_FALSE(deadline.passed(kNow + kSecond - 1));
-  EXPECT_TRUE(deadline.passed(kNow + kSecond));
-  EXPECT_EQ(deadline.earlier(Deadline(kNow)).at_mono_ns(), kNow);
+  const Deadline deadline = Deadline::after(kArrivalNs, kSecond);
+  EXPECT_EQ(deadline.remaining_ns(kArrivalNs + 400 * kMs), 600 * kMs);
+  EXPECT_EQ(deadline.remaining_ns(kArrivalNs + 2 * kSecond), 0);
+  EXPECT_FALSE(deadline.passed(kArrivalNs + kSecond - 1));
+  EXPECT_TRUE(deadline.passed(kArrivalNs + kSecond));
+  EXPECT_EQ(deadline.earlier(Deadline(kArrivalNs)).at_mono_ns(), kArrivalNs);
 }
 
 TEST(Deadline, WorkThatCannotFinishIsNotStarted) {
-  const Deadline deadline = Deadline::after(kNow, 100 * kMs);
-  EXPECT_TRUE(deadline.can_finish(kNow, 100 * kMs));
-  EXPECT_FALSE(deadline.can_finish(kNow, 101 * kMs));
-  EXPECT_FALSE(deadline.can_finish(kNow + 100 * kMs, 0));
-  EXPECT_TRUE(deadline.can_wait(kNow, 60 * kMs, 40 * kMs));
-  EXPECT_FALSE(deadline.can_wait(kNow, 60 * kMs, 41 * kMs));
-  EXPECT_FALSE(deadline.can_wait(kNow, INT64_MAX, INT64_MAX));
-  EXPECT_TRUE(deadline.can_finish(kNow, INT64_MIN));
+  const Deadline deadline = Deadline::after(kArrivalNs, 100 * kMs);
+  EXPECT_TRUE(deadline.can_finish(kArrivalNs, 100 * kMs));
+  EXPECT_FALSE(deadline.can_finish(kArrivalNs, 101 * kMs));
+  EXPECT_FALSE(deadline.can_finish(kArrivalNs + 100 * kMs, 0));
+  EXPECT_TRUE(deadline.can_wait(kArrivalNs, 60 * kMs, 40 * kMs));
+  EXPECT_FALSE(deadline.can_wait(kArrivalNs, 60 * kMs, 41 * kMs));
+  EXPECT_FALSE(deadline.can_wait(kArrivalNs, INT64_MAX, INT64_MAX));
+  EXPECT_TRUE(deadline.can_finish(kArrivalNs, INT64_MIN));
 }
 
 TEST(Deadline, ACallGetsTheLessOfBothAndLeavesAMargin) {
-  const Deadline deadline = Deadline::after(kNow, kSecond);
-  EXPECT_EQ(deadline.call_timeout_ns(kNow, 300 * kMs, 50 * kMs), 300 * kMs);
-  EXPECT_EQ(deadline.call_timeout_ns(kNow + 800 * kMs, 300 * kMs, 50 * kMs), 150 * kMs);
-  EXPECT_EQ(deadline.call_timeout_ns(kNow, 0, 50 * kMs), 950 * kMs);
-  EXPECT_EQ(deadline.call_timeout_ns(kNow + 960 * kMs, 0, 50 * kMs), 0);
+  const Deadline deadline = Deadline::after(kArrivalNs, kSecond);
+  EXPECT_EQ(deadline.call_timeout_ns(kArrivalNs, 300 * kMs, 50 * kMs), 300 * kMs);
+  EXPECT_EQ(deadline.call_timeout_ns(kArrivalNs + 800 * kMs, 300 * kMs, 50 * kMs), 150 * kMs);
+  EXPECT_EQ(deadline.call_timeout_ns(kArrivalNs, 0, 50 * kMs), 950 * kMs);
+  EXPECT_EQ(deadline.call_timeout_ns(kArrivalNs + 960 * kMs, 0, 50 * kMs), 0);
 }
 
 TEST(Deadline, TheEndsOfTimeAreTaken) {

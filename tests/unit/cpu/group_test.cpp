@@ -9,9 +9,7 @@
 namespace weir::agent {
 namespace {
 
-constexpr std::int64_t kSecondNs = 1'000'000'000;
 constexpr std::uint32_t kCpuCount = 4;
-const std::string kRoot = "/sys/fs/cgroup";
 const std::string kPod =
     kRoot + "/kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod2f8e.slice";
 const std::string kSelf = kPod + "/cri-containerd-4f1c0e7f0ad6.scope";

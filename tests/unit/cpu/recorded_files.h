@@ -21,6 +21,10 @@
 
 namespace weir::agent {
 
+inline constexpr std::int64_t kSecondNs = 1'000'000'000;
+inline constexpr std::int64_t kStepNs = 100'000'000;
+inline const std::string kRoot = "/sys/fs/cgroup";
+
 class RecordedFiles final : public FileReader {
  public:
   RecordedFiles() = default;

@@ -12,10 +12,6 @@
 namespace weir::agent {
 namespace {
 
-constexpr std::int64_t kSecondNs = 1'000'000'000;
-constexpr std::int64_t kStepNs = 100'000'000;
-const std::string kRoot = "/sys/fs/cgroup";
-
 // A v2 container of 1.5 CPUs on a machine of 8. The test sets how busy each is.
 class FaultyMachine : public testing::Test {
  protected:

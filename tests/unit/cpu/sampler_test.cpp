@@ -12,10 +12,6 @@
 namespace weir::agent {
 namespace {
 
-constexpr std::int64_t kSecondNs = 1'000'000'000;
-constexpr std::int64_t kStepNs = 100'000'000;
-const std::string kRoot = "/sys/fs/cgroup";
-
 // One CPU; `busy` of `total` ticks since the machine began.
 std::string stat_text(std::uint64_t busy, std::uint64_t total) {
   return "cpu  " + std::to_string(busy) + " 0 0 " + std::to_string(total - busy) +

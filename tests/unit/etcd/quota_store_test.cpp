@@ -23,7 +23,7 @@ using Ms = Client::Ms;
 
 const std::string kKey = lease::quota_key("calls", "alice");
 constexpr std::uint64_t kAgent = UINT64_MAX - 3;  // of transaction_for()
-constexpr Ms kDeadline{2'000};
+constexpr Ms kStoreDeadline{2'000};
 
 // One etcd for all tests, each with a prefix of its own: a start takes a second.
 EtcdCluster& shared_etcd() {
@@ -111,10 +111,11 @@ class StoreTest : public testing::Test {
     bool under_way = false;
     EXPECT_TRUE(run_until([&] {
       if (got || std::exchange(under_way, true)) return got.has_value();
-      client_->txn(request, kDeadline, [&](const Status& status, const rpc::TxnResponse& response) {
-        under_way = false;
-        if (status.ok()) got = response;
-      });
+      client_->txn(request, kStoreDeadline,
+                   [&](const Status& status, const rpc::TxnResponse& response) {
+                     under_way = false;
+                     if (status.ok()) got = response;
+                   });
       return false;
     }));
     return got.value_or(rpc::TxnResponse{});

@@ -11,10 +11,10 @@ using QuotaTest = QuotaServerTest;
 using testing::SizeIs;
 
 const std::string kKey = lease::quota_key("calls", "customer-7");
-const char kCalls[] = "{name: calls, total: 1000}";
+const char kThousandCalls[] = "{name: calls, total: 1000}";
 
 TEST_F(QuotaTest, AHostGetsAChunkOfAKey) {
-  ASSERT_TRUE(serve(quota_file(kCalls)));
+  ASSERT_TRUE(serve(quota_file(kThousandCalls)));
   create(kKey, 1000);
   RawAgent a = agent();
   const auto welcome = a.greet();
@@ -38,7 +38,7 @@ TEST_F(QuotaTest, AHostGetsAChunkOfAKey) {
 
 // The chunk must outlive the server before the host may spend it.
 TEST_F(QuotaTest, NothingLeavesBeforeItIsStored) {
-  ASSERT_TRUE(serve(quota_file(kCalls)));
+  ASSERT_TRUE(serve(quota_file(kThousandCalls)));
   create(kKey, 1000);
   RawAgent a = agent();
   ASSERT_TRUE(a.greet());
@@ -58,12 +58,12 @@ TEST_F(QuotaTest, NothingLeavesBeforeItIsStored) {
 
 // The answer was lost, the server too: the same request has the same chunk, and one debit.
 TEST_F(QuotaTest, TheSameRequestGetsTheSameChunkOfTheNextServer) {
-  ASSERT_TRUE(serve(quota_file(kCalls)));
+  ASSERT_TRUE(serve(quota_file(kThousandCalls)));
   create(kKey, 1000);
   RawAgent a = agent();
   ASSERT_TRUE(a.greet());
   ASSERT_TRUE(exchange(a, quota_ask(kKey, 1, 10)));
-  ASSERT_TRUE(serve(quota_file(kCalls)));
+  ASSERT_TRUE(serve(quota_file(kThousandCalls)));
   RawAgent again = agent();
   ASSERT_TRUE(again.greet());
 
@@ -76,7 +76,7 @@ TEST_F(QuotaTest, TheSameRequestGetsTheSameChunkOfTheNextServer) {
 }
 
 TEST_F(QuotaTest, WhatComesBackIsCreditedOnce) {
-  ASSERT_TRUE(serve(quota_file(kCalls)));
+  ASSERT_TRUE(serve(quota_file(kThousandCalls)));
   create(kKey, 1000);
   RawAgent a = agent();
   ASSERT_TRUE(a.greet());
@@ -95,7 +95,7 @@ TEST_F(QuotaTest, WhatComesBackIsCreditedOnce) {
 }
 
 TEST_F(QuotaTest, ADiskThatDoesNotWriteMeansBusyAndNothingIsHandedOut) {
-  ASSERT_TRUE(serve(quota_file(kCalls)));
+  ASSERT_TRUE(serve(quota_file(kThousandCalls)));
   create(kKey, 1000);
   RawAgent a = agent();
   ASSERT_TRUE(a.greet());
@@ -114,7 +114,7 @@ TEST_F(QuotaTest, ADiskThatDoesNotWriteMeansBusyAndNothingIsHandedOut) {
 }
 
 TEST_F(QuotaTest, NobodyAsksInAnothersSession) {
-  ASSERT_TRUE(serve(quota_file(kCalls)));
+  ASSERT_TRUE(serve(quota_file(kThousandCalls)));
   create(kKey, 1000);
   RawAgent a = agent("web-1", 1);
   RawAgent b = agent("web-2", 2);
@@ -194,7 +194,7 @@ TEST_F(QuotaTest, AServerWithoutQuotasSaysSo) {
 }
 
 TEST_F(QuotaTest, OverTheGuardTheAnswerIsBusy) {
-  ASSERT_TRUE(serve(quota_file(kCalls, "    guard: 10\n")));
+  ASSERT_TRUE(serve(quota_file(kThousandCalls, "    guard: 10\n")));
   create(kKey, 1000);
   RawAgent a = agent();
   ASSERT_TRUE(a.greet());
@@ -211,7 +211,7 @@ TEST_F(QuotaTest, OverTheGuardTheAnswerIsBusy) {
 
 // Whoever owns the namespace now may hand the same units out.
 TEST_F(QuotaTest, AServerThatDoesNotOwnTheNamespaceGrantsNothing) {
-  ASSERT_TRUE(serve(quota_file(kCalls)));
+  ASSERT_TRUE(serve(quota_file(kThousandCalls)));
   create(kKey, 1000);
   server_->redirect("shop", {}, "elsewhere");
   lease::QuotaChange top_up;
@@ -276,7 +276,7 @@ std::optional<std::uint64_t> taken(RawAgent& agent) {
 }
 
 TEST_F(QuotaTest, UsageIsInTheAuditLogWhenItIsSaidToBeTaken) {
-  ASSERT_TRUE(serve(quota_file(kCalls)));
+  ASSERT_TRUE(serve(quota_file(kThousandCalls)));
   RawAgent a = agent();
   ASSERT_TRUE(a.greet());
 
@@ -296,14 +296,14 @@ TEST_F(QuotaTest, UsageIsInTheAuditLogWhenItIsSaidToBeTaken) {
 }
 
 TEST_F(QuotaTest, ABatchThatComesAgainIsNotWrittenAgainEvenByTheNextServer) {
-  ASSERT_TRUE(serve(quota_file(kCalls)));
+  ASSERT_TRUE(serve(quota_file(kThousandCalls)));
   RawAgent a = agent();
   ASSERT_TRUE(a.greet());
   for (int i = 0; i < 2; ++i) {
     a.send(usage(a, 1, 3));
     EXPECT_EQ(taken(a), 1U);
   }
-  ASSERT_TRUE(serve(quota_file(kCalls)));
+  ASSERT_TRUE(serve(quota_file(kThousandCalls)));
   RawAgent again = agent();
   ASSERT_TRUE(again.greet());
 
@@ -316,7 +316,7 @@ TEST_F(QuotaTest, ABatchThatComesAgainIsNotWrittenAgainEvenByTheNextServer) {
 }
 
 TEST_F(QuotaTest, EveryDecisionIsInTheAuditLog) {
-  ASSERT_TRUE(serve(quota_file(kCalls)));
+  ASSERT_TRUE(serve(quota_file(kThousandCalls)));
   create(kKey, 1000);
   RawAgent a = agent();
   ASSERT_TRUE(a.greet());
