@@ -177,19 +177,18 @@ TEST(QuotaTable, NamesAndKeysOfEveryLengthAreFound) {
       EXPECT_TRUE(view.find(quota, text, view.hash(quota, text), any));
       EXPECT_EQ(any.slot, *slot);
       // Another one in the same cell is another one.
-      std::string other = key;
-      other.back() = '-';
-      const QuotaText wrong(other.data(), other.size());
-      other = name;
-      other.back() = '-';
+      std::string other_key = key, other_name = name;
+      other_key.back() = other_name.back() = '-';
+      const QuotaText wrong(other_key.data(), other_key.size());
+      const QuotaName other(other_name);
       EXPECT_FALSE(view.find(quota, wrong, view.hash(quota, text), any));
-      EXPECT_FALSE(view.find(QuotaName(other), text, view.hash(quota, text), any));
+      EXPECT_FALSE(view.find(other, text, view.hash(quota, text), any));
       if (name_bytes <= kShort && key_bytes <= kShort) {
         EXPECT_EQ(view.hash<kShort>(quota, text), view.hash(quota, text));
         EXPECT_TRUE(view.find<kShort>(quota, text, view.hash(quota, text), brief));
         EXPECT_EQ(brief.slot, *slot);
         EXPECT_FALSE(view.find<kShort>(quota, wrong, view.hash(quota, text), brief));
-        EXPECT_FALSE(view.find<kShort>(QuotaName(other), text, view.hash(quota, text), brief));
+        EXPECT_FALSE(view.find<kShort>(other, text, view.hash(quota, text), brief));
       }
       table.free(*slot);
     }
