@@ -114,7 +114,8 @@ void fill_permit_host(const lease::PermitHostStatus& host, const Sessions& sessi
   out.set_in_flight(bits(host.in_flight));
   out.set_wanted(bits(host.wanted));
   out.set_report_age_ms(ms_since(host.reported_ns, now_ns));
-  const auto session = sessions.find(host.host);
+  // A lost host may have a namesake that is connected.
+  const auto session = host.connected ? sessions.find(host.host) : sessions.end();
   if (session == sessions.end()) return;
   out.set_address(session->second->connection->peer().address);
   out.set_version(session->second->version);

@@ -4,6 +4,7 @@
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <string>
@@ -48,6 +49,16 @@ struct PidReuse : ::testing::Test {
     for (;;)
       ::pause();
   }
+  // The kernel tells when a process started to a hundredth of a second: to the next but one.
+  static void await_later_start() {
+    constexpr long kTwoTicksNs = 20'000'000;
+    struct timespec at {};
+    ::clock_gettime(CLOCK_BOOTTIME, &at);
+    at.tv_nsec = (at.tv_nsec / kTwoTicksNs + 2) * kTwoTicksNs;
+    at.tv_sec += at.tv_nsec / 1'000'000'000;
+    at.tv_nsec %= 1'000'000'000;
+    ::clock_nanosleep(CLOCK_BOOTTIME, TIMER_ABSTIME, &at, nullptr);
+  }
   static void kill9(pid_t pid) {
     ::kill(pid, SIGKILL);
     ::waitpid(pid, nullptr, 0);
@@ -56,7 +67,8 @@ struct PidReuse : ::testing::Test {
     const v1::ResourcesResponse shown = agent.resources();
     return shown.resources_size() == 1 ? shown.resources(0).in_flight() : UINT64_MAX;
   }
-  // Reached, and kept for longer than the agent's looks are apart.
+  // Reached, and kept for longer than the agent's looks are apart: that nothing more comes has no
+  // event to wait for.
   bool stays(std::uint64_t entries) const {
     if (!eventually([&] { return in_flight() == entries; })) return false;
     for (int i = 0; i < 30; ++i) {
@@ -76,7 +88,8 @@ TEST_F(PidReuse, WhileTheAgentStoodStill) {
     const pid_t second = spawn(3, first);
     if (second < 0 && errno == EPERM) GTEST_SKIP() << "may not choose the number of a process";
     ASSERT_EQ(second, first);
-    ::usleep(20'000);  // its first word waits at the agent's socket
+    // It has our descriptors; the one with which we look at ours is made up for by its socket.
+    ASSERT_TRUE(eventually([&] { return count_fds(second) >= count_fds(::getpid()); }));
     agent.thaw();
 
     EXPECT_TRUE(stays(3)) << in_flight();
@@ -90,8 +103,8 @@ TEST_F(PidReuse, WhileThereWasNoAgent) {
   ASSERT_TRUE(eventually([&] { return in_flight() == 2; }));
   agent.kill9();
   kill9(first);
-  ::usleep(30'000);  // the start of a process is known to a hundredth of a second
   ASSERT_TRUE(agent.start());
+  await_later_start();
   const pid_t second = spawn(3, first);
   if (second < 0 && errno == EPERM) GTEST_SKIP() << "may not choose the number of a process";
   ASSERT_EQ(second, first);
@@ -108,7 +121,7 @@ TEST_F(PidReuse, ByAProcessThatIsNoClientWhileThereWasNoAgent) {
   ASSERT_TRUE(eventually([&] { return in_flight() == 2; }));
   agent.kill9();
   kill9(first);
-  ::usleep(30'000);
+  await_later_start();
   const pid_t other = fork_as(first);
   while (other == 0)
     ::pause();

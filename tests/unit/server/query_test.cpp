@@ -148,7 +148,7 @@ TEST_F(QueryTest, ConcurrencyLimitsAndTheirHostsAreListed) {
   };
   report(a, 4, 4);
   {
-    RawAgent lost = agent("web-3", 3);
+    RawAgent lost = agent("web-2", 9);
     report(lost, 2, 1);
   }
   report(b, 3, 2);
